@@ -1,0 +1,271 @@
+"""Settings: `inbox.toml`, `.env` and the environment, read once into frozen values (contract section 9).
+
+The environment beats `.env`, `.env` beats `inbox.toml`. Unknown keys are errors, and all mistakes are told at
+once, before a port opens. `conf/inbox.toml` documents every setting; a test compares it with the classes.
+"""
+
+import ipaddress
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from server.errors import SettingsError
+from server.sequence import Scope
+
+ENV_PREFIX = "KORE_INBOX_"
+CONF_VARIABLE = "KORE_INBOX_CONF"
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: Any) -> Any:
+    """`"90s"`, `"15m"`, `"4h"` or `"1d"` in seconds; a plain number is seconds already."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?", value.strip())
+    if match is None:
+        raise ValueError(f"`{value}` is not a duration; write e.g. 90s, 15m, 4h or 1d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _database_url(value: str) -> str:
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        raise ValueError("not an SQLAlchemy URL, e.g. sqlite:///data/inbox.sqlite") from None
+    if url.get_backend_name() not in ("sqlite", "mysql", "mariadb"):
+        raise ValueError("the database must be sqlite, mysql+pymysql or mariadb+pymysql")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ValueError("SQLite needs a file, e.g. sqlite:///data/inbox.sqlite: several processes share it")
+    return value
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _encoding(value: str) -> str:
+    try:
+        "".encode(value)
+    except LookupError:
+        raise ValueError(f"`{value}` is no encoding that Python knows") from None
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Database(_Section):
+    """Where ledger and tables live."""
+
+    url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///data/inbox.sqlite"
+
+
+class Ftp(_Section):
+    """The FTP server. `port` 0 takes a free one; `passive_ports` is empty or first and last."""
+
+    host: str = "127.0.0.1"
+    port: Port = 2121
+    passive_ports: tuple[Port, Port] | None = None
+    masquerade_address: str | None = None
+    allow_plaintext: bool = False
+    max_connections: Annotated[int, Field(ge=1)] = 512
+    max_connections_per_ip: Annotated[int, Field(ge=1)] = 64
+    idle_timeout: Seconds = 300
+    aliases: tuple[str, ...] = ("/inbox", "/ks_data")
+
+    @model_validator(mode="after")
+    def _no_secrets_in_clear(self) -> Self:
+        if not self.allow_plaintext and not _is_loopback(self.host):
+            raise ValueError(
+                f"passwords would cross the network in clear when listening on {self.host}; "
+                "listen on 127.0.0.1, or set allow_plaintext = true"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Inbox(_Section):
+    """What is received, and where it is kept. Sizes in bytes, or with a unit (`"2 GB"`)."""
+
+    spool: Path = Path("data/spool")
+    integrations: tuple[str, ...] = ()
+    temporary_suffixes: tuple[str, ...] = (".tmp", ".part", ".filepart")
+    min_free_disk: ByteSize = ByteSize(500_000_000)
+    max_file_size: ByteSize = ByteSize(4_000_000_000)
+    refused_quota: ByteSize = ByteSize(200_000_000)
+
+
+class Sequence(_Section):
+    """How numbers are counted, and when a gap is told of."""
+
+    scope: Scope = Scope.SOURCE
+    gap_alert_after: Seconds = 900
+    gap_give_up_after: Seconds | None = None
+
+
+class Dispatch(_Section):
+    """When a load begins."""
+
+    settle: Seconds = 0.2
+    on_quarantine: Literal["continue", "wait"] = "continue"
+
+
+class Load(_Section):
+    """What a load tolerates."""
+
+    max_rejected: Annotated[int, Field(ge=0)] = 1000
+    park_alert_after: Seconds = 86400
+
+
+class Source(_Section):
+    """What differs by source. The source with the higher `rank` wins where two write the same row."""
+
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
+    trim: bool = False
+    ragged: bool = False
+    rank: int | None = None
+
+
+class Web(_Section):
+    """The status page."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8021
+
+
+class Log(_Section):
+    """What is written to standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Settings(BaseSettings):
+    """All settings; paths in them are absolute."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_file_encoding="utf-8",
+    )
+
+    database: Database = Database()
+    ftp: Ftp = Ftp()
+    inbox: Inbox = Inbox()
+    sequence: Sequence = Sequence()
+    dispatch: Dispatch = Dispatch()
+    load: Load = Load()
+    sources: dict[Annotated[str, BeforeValidator(_upper)], Source] = {}
+    web: Web = Web()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the parameters are pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment, then `.env`, then `inbox.toml`, which comes as the constructor's arguments."""
+        return env_settings, dotenv_settings, init_settings
+
+    def source(self, name: str) -> Source:
+        """The settings of one source, defaults where it has none."""
+        return self.sources.get(name, _DEFAULT_SOURCE)
+
+    @property
+    def database_url(self) -> URL:
+        """The database as SQLAlchemy takes it."""
+        return make_url(self.database.url)
+
+
+_DEFAULT_SOURCE = Source()
+
+
+def conf_folder(option: Path | None) -> Path:
+    """The settings folder: the option, else `KORE_INBOX_CONF`, else `./conf`."""
+    return (option or Path(os.environ.get(CONF_VARIABLE) or "conf")).resolve()
+
+
+def load_settings(conf: Path) -> Settings:
+    """Read and check the settings of a folder; what is not set has its default.
+
+    Raises:
+        SettingsError: with every mistake that was found.
+    """
+    toml = conf / "inbox.toml"
+    try:
+        given = tomllib.loads(toml.read_text("utf-8")) if toml.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{toml.name}: {error}"]) from None
+    mistakes = _unknown_variables()
+    try:
+        settings = Settings(_env_file=conf / ".env", **given)  # type: ignore[call-arg] # pydantic-settings' own
+    except ValidationError as error:
+        mistakes += [_sentence(part) for part in error.errors()]
+    if mistakes:
+        raise SettingsError(mistakes)
+    return _absolute(settings, conf.parent)
+
+
+def _unknown_variables() -> list[str]:
+    """Environment variables of ours that name no section; pydantic looks only for those that it knows."""
+    sections = {name.upper() for name in Settings.model_fields}
+    return [
+        f"{variable}: there is no such setting"
+        for variable in sorted(os.environ)
+        if variable.startswith(ENV_PREFIX)
+        and variable != CONF_VARIABLE
+        and variable.removeprefix(ENV_PREFIX).partition("__")[0].upper() not in sections
+    ]
+
+
+def _sentence(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{where}: there is no such setting"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _absolute(settings: Settings, base: Path) -> Settings:
+    url = settings.database_url
+    if url.get_backend_name() == "sqlite":
+        url = url.set(database=str(base / str(url.database)))
+    database = Database(url=url.render_as_string(hide_password=False))
+    inbox = settings.inbox.model_copy(update={"spool": base / settings.inbox.spool})
+    return settings.model_copy(update={"database": database, "inbox": inbox})

@@ -1,0 +1,379 @@
+"""The spool: received bytes and their receipts on disk, durable before anyone is told (contract A1, A2).
+
+    ROLE.lock   held by the one receiver, and by the one loader, of this spool
+    node        a name for this spool among all that share a database
+    nudge       a FIFO by which the receiver wakes the loader; only a hint
+    data/ID     the bytes of one upload, opened exclusively, never moved, never changed once it has a receipt
+    data/refused/SHA256   the bytes of refused uploads, one copy per digest
+    aside/      receipts and staging notes being written
+    staged/ID   notes of uploads under a temporary name, until they are renamed
+    new/ID      receipts that the ledger does not know yet; the rename into this folder is the acceptance
+    done/ID     receipts that the ledger knows
+
+There is no policy here: who may send what, what is due and what is a duplicate is decided elsewhere.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import heapq
+import json
+import os
+import secrets
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from server.errors import InboxError
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What is known of one upload when it has been made durable.
+
+    Attributes:
+        id: sorts by time of acceptance within a spool.
+        name: as the sender gave it.
+        data: path below `data/` of the file that holds the bytes; refused copies of the same bytes share one.
+            Empty when the bytes were not kept.
+        sha256, sha256_lf: digests in hexadecimal, of the bytes and of the bytes with CRLF as LF.
+        started_at, received_at: ISO 8601, UTC.
+        transfer_type: `A` or `I` for FTP (bytes are stored as they came in both, contract A8).
+        proofs: which proofs of completeness the upload passed, by name.
+        refusal: why the sender was told 553, or None if the file was accepted.
+    """
+
+    id: str
+    name: str
+    user: str
+    address: str
+    started_at: str
+    received_at: str
+    size_bytes: int
+    sha256: str
+    sha256_lf: str
+    data: str
+    transfer_type: str = "I"
+    proofs: dict[str, str] = field(default_factory=dict)
+    refusal: str | None = None
+
+
+class SpoolTaken(InboxError):
+    """Another receiver holds this spool."""
+
+
+class Undone(OSError):
+    """The receipt was in place for a moment, its folder could not be made durable, and it was taken back.
+
+    Whoever saw it meanwhile may rely on the data, so the data must not be discarded; `sweep` looks after it.
+    """
+
+
+def _nothing() -> None:
+    pass
+
+
+# The random end of an id. A receipt's id ends like its data's, see `Spool.without_receipt`.
+_TAIL = 8
+_ID_LENGTH = 16 + _TAIL
+
+# How many old files one sweep looks at: it bounds memory (about 20 MB) where a million are kept.
+_SWEEP_AT_MOST = 100_000
+
+
+class Spool:
+    """The folders of one inbox.
+
+    Methods that write raise OSError as the file system does; nothing is half done then: a receipt is in
+    `new/` or it is not.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = root / "data"
+        self.refused = root / "data" / "refused"
+        self.aside = root / "aside"
+        self.staged = root / "staged"
+        self.new = root / "new"
+        self.done = root / "done"
+        self._last_id = 0
+        self._id_lock = threading.Lock()
+        self._swept = ""
+
+    def create(self) -> None:
+        """Make what is missing."""
+        for folder in (self.data, self.refused, self.aside, self.staged, self.new, self.done):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(self.root / "nudge", 0o600)
+        # What is registered next must sort after what waits, even when the clock was set back meanwhile.
+        self._last_id = max((int(name[:16], 16) for name in _names(self.new)), default=0)
+
+    def lock(self, role: str = "receiver", timeout_seconds: float = 5.0) -> BinaryIO:
+        """Take a role on this spool, until the returned file is closed or the process ends.
+
+        Raises:
+            SpoolTaken: another process kept the role for the whole time-out.
+        """
+        handle = (self.root / f"{role}.lock").open("ab")
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    handle.close()
+                    raise SpoolTaken(
+                        f"Another inbox is running on the spool {self.root}.",
+                        todo="Stop it, or give this one a spool of its own ([inbox] spool).",
+                    ) from None
+                time.sleep(0.05)
+            else:
+                return handle
+
+    def node(self) -> str:
+        """The spool's name among all that share a database; made at random once."""
+        path = self.root / "node"
+        with contextlib.suppress(FileExistsError), path.open("x") as handle:
+            handle.write(secrets.token_hex(16))
+        return path.read_text()
+
+    def begins_with(self, data_id: str, size_bytes: int, sha256: str) -> bool:
+        """Whether the first `size_bytes` of an upload have that digest, in hexadecimal."""
+        digest = hashlib.sha256()
+        try:
+            with (self.data / data_id).open("rb") as handle:
+                while size_bytes > 0 and (block := handle.read(min(size_bytes, 1 << 20))):
+                    digest.update(block)
+                    size_bytes -= len(block)
+        except FileNotFoundError:
+            return False
+        return size_bytes == 0 and digest.hexdigest() == sha256
+
+    def new_id(self, data_id: str = "") -> str:
+        """An id that no other upload has; ids of one process ascend, even when the clock is set back.
+
+        Args:
+            data_id: for a receipt's id, the data that it speaks of; both end alike.
+        """
+        with self._id_lock:
+            self._last_id = max(self._last_id + 1, time.time_ns())
+            return f"{self._last_id:016x}{data_id[-_TAIL:] or secrets.token_hex(_TAIL // 2)}"
+
+    def open_data(self, data_id: str) -> BinaryIO:
+        """A new, empty file for bytes; it fails if one is there, whatever its name might point to."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(self.data / data_id, flags, 0o640), "w+b", buffering=0)
+
+    def data_path(self, data_id: str) -> Path:
+        """Where the bytes of an upload are."""
+        return self.data / data_id
+
+    def discard_data(self, data_id: str) -> None:
+        """Remove bytes that no receipt speaks of."""
+        (self.data / data_id).unlink(missing_ok=True)
+
+    def sync_data_folder(self) -> None:
+        """Make the names of all data files so far durable."""
+        _fsync_folder(self.data)
+
+    def keep_refused(self, data_id: str, sha256: str) -> str:
+        """Keep durable bytes as a refused upload's, once per digest; the upload's own file stays as well.
+
+        Returns:
+            What `Receipt.data` is then.
+        """
+        with contextlib.suppress(FileExistsError):
+            os.link(self.data / data_id, self.refused / sha256)
+            _fsync_folder(self.refused)
+        return f"{self.refused.name}/{sha256}"
+
+    def refused_bytes(self) -> int:
+        """How much the refused uploads take, in bytes."""
+        with os.scandir(self.refused) as entries:
+            return sum(entry.stat().st_size for entry in entries)
+
+    def accept(self, receipt: Receipt, last_look: Callable[[], None] = _nothing) -> None:
+        """Make a receipt durable in `new/`: the instant of acceptance. The data must be durable already.
+
+        Args:
+            last_look: called when the receipt is on disk, just before the rename; what it raises prevents it.
+
+        Raises:
+            Undone: the rename was done and had to be taken back; for any other OSError it was not done.
+        """
+        self._write(receipt, self.new, last_look)
+
+    def stage(self, receipt: Receipt, last_look: Callable[[], None] = _nothing) -> None:
+        """Note durably that an upload under a temporary name is complete; `unstage` ends it."""
+        self._write(receipt, self.staged, last_look)
+
+    def unstage(self, receipt_id: str) -> None:
+        """Forget a staging note."""
+        (self.staged / receipt_id).unlink(missing_ok=True)
+
+    def staged_receipts(self) -> Iterator[Receipt]:
+        """The staging notes, oldest first."""
+        for receipt_id in sorted(_names(self.staged)):
+            yield _read(self.staged / receipt_id)
+
+    def is_pending(self, receipt_id: str) -> bool:
+        """Whether the ledger has yet to register a receipt."""
+        return (self.new / receipt_id).exists()
+
+    def pending_ids(self) -> list[str]:
+        """Ids of the receipts that are not registered, oldest first."""
+        return sorted(_names(self.new))
+
+    def recent(self, seconds: float, at_most: int | None = None) -> Iterator[Receipt]:
+        """Receipts of the last `seconds`, oldest first, registered or not; of many, the newest `at_most`."""
+        since = self._receipt_ids(f"{max(0, time.time_ns() - int(seconds * 1e9)):016x}")
+        # A set, because one that moves meanwhile is seen twice.
+        ids = sorted(set(since))
+        return self._read_all(ids if at_most is None else ids[-at_most:])
+
+    def without_receipt(self, data_ids: Iterable[str]) -> set[str]:
+        """Those of some data files that no receipt, registered or not, speaks of.
+
+        Ids that end alike are told apart by reading, so a receipt is never overlooked; those that do not are
+        passed by their name alone, because a million receipts cannot be read for every sweep.
+        """
+        tails = {data_id[-_TAIL:]: data_id for data_id in data_ids}
+        for receipt_id in self._receipt_ids():
+            tails.pop(receipt_id[-_TAIL:], None)
+        unspoken = set(tails.values())
+        if unspoken:
+            # A receipt made elsewhere may end differently; none is older than the data that it speaks of.
+            since = self._receipt_ids(min(unspoken)[:-_TAIL])
+            unspoken -= {receipt.data for receipt in self._read_all(sorted(since))}
+        return unspoken
+
+    def sweep(self, older_than_seconds: float) -> list[str]:
+        """Remove what uploads that died have left behind; returns the ids of the data that was removed.
+
+        Data that a receipt or a staging note speaks of is never touched, nor data written to since.
+        """
+        before = time.time() - older_than_seconds
+        for name in _names(self.aside):
+            if _older(self.aside / name, before):
+                (self.aside / name).unlink(missing_ok=True)
+        last = f"{int(before * 1e9):016x}"
+        old = (name for name in _names(self.data) if self._swept <= name < last and len(name) == _ID_LENGTH)
+        looked_at = heapq.nsmallest(_SWEEP_AT_MOST, old)
+        # Notes first, receipts next: a staged file that is accepted meanwhile is seen as one or the other.
+        staged = {receipt.data for receipt in self.staged_receipts()}
+        unspoken = sorted(self.without_receipt(looked_at))
+        dead = [name for name in unspoken if name not in staged and _older(self.data / name, before)]
+        for name in dead:
+            self.discard_data(name)
+        # What was spared is looked at again, what has a receipt need not be.
+        self._swept = min((name for name in unspoken if name not in dead), default=max(looked_at, default=""))
+        return dead
+
+    def read(self, receipt_id: str) -> Receipt | None:
+        """A receipt, wherever it is; None if there is none."""
+        for folder in (self.new, self.done):
+            try:
+                return _read(folder / receipt_id)
+            except FileNotFoundError:
+                continue
+        return None
+
+    def registered(self, receipt_ids: list[str]) -> None:
+        """Move receipts that the ledger has committed out of `new/`."""
+        for receipt_id in receipt_ids:
+            try:
+                (self.new / receipt_id).rename(self.done / receipt_id)
+            except FileNotFoundError:
+                continue
+
+    def nudge(self) -> None:
+        """Wake the loader, if one listens; a nudge that is lost costs a second, never a file."""
+        try:
+            fifo = os.open(self.root / "nudge", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENOENT):
+                return
+            raise
+        try:
+            os.write(fifo, b"\n")
+        except BlockingIOError:
+            pass  # the pipe is full of nudges
+        finally:
+            os.close(fifo)
+
+    def listen(self) -> int:
+        """A file descriptor that becomes readable when someone nudges; the caller empties and closes it."""
+        path = self.root / "nudge"
+        if not stat.S_ISFIFO(path.stat().st_mode):
+            raise InboxError(f"{path} is not a FIFO.", todo="Remove it; it is made anew.")
+        # Opened for writing too, so that the end of the last writer is no end of file.
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def free_bytes(self) -> int:
+        """How much more the spool's disk can take, in bytes."""
+        facts = os.statvfs(self.data)
+        return facts.f_bavail * facts.f_frsize
+
+    def _receipt_ids(self, since: str = "") -> Iterator[str]:
+        # `new/` before `done/`: a receipt that moves meanwhile is seen at least once.
+        for folder in (self.new, self.done):
+            yield from (name for name in _names(folder) if name >= since)
+
+    def _read_all(self, receipt_ids: Iterable[str]) -> Iterator[Receipt]:
+        for receipt_id in receipt_ids:
+            receipt = self.read(receipt_id)
+            if receipt is not None:
+                yield receipt
+
+    def _write(self, receipt: Receipt, folder: Path, last_look: Callable[[], None]) -> None:
+        aside = self.aside / receipt.id
+        try:
+            with aside.open("xb") as handle:
+                handle.write(json.dumps(vars(receipt), ensure_ascii=False).encode())
+                handle.flush()
+                os.fsync(handle.fileno())
+            last_look()
+            aside.rename(folder / receipt.id)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        try:
+            _fsync_folder(folder)
+        except OSError as error:
+            (folder / receipt.id).unlink(missing_ok=True)
+            raise Undone(*error.args) from error
+
+
+def utc_now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+def _names(folder: Path) -> list[str]:
+    return os.listdir(folder)  # noqa: PTH208 - names are wanted, of folders that may hold a million files
+
+
+def _older(path: Path, before: float) -> bool:
+    try:
+        return path.stat().st_mtime < before
+    except FileNotFoundError:
+        return False
+
+
+def _read(path: Path) -> Receipt:
+    return Receipt(**json.loads(path.read_bytes()))
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

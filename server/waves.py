@@ -1,0 +1,47 @@
+"""Which ready file loads next: a snapshot of what is ready, in order of precedence (contract D1, D2).
+
+Whatever becomes ready while a wave is loading waits for the next one. So parents go before children, and no
+steady flow of low levels can starve the others.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A file that may load.
+
+    Attributes:
+        rank: of its stream.
+        version: as an integer, see `sequence.Version`.
+    """
+
+    file_id: int
+    name: str
+    api: str
+    stream_id: int
+    rank: int
+    version: int
+    size_bytes: int
+
+
+def wave(
+    ready: Iterable[Ready], level: Callable[[str], int], stuck: Mapping[tuple[int, str], int]
+) -> list[Ready]:
+    """The files of the next wave, in the order in which they load: by level, stream and version.
+
+    Args:
+        ready: all that is ready at this moment.
+        level: the level of precedence of an API, 1 first.
+        stuck: for (stream, API), the version of a file that later ones have to wait for; empty unless the
+            settings say `on_quarantine = "wait"`.
+    """
+    free = (file for file in ready if not is_stuck(file, stuck))
+    return sorted(free, key=lambda file: (level(file.api), file.rank, file.version))
+
+
+def is_stuck(file: Ready, stuck: Mapping[tuple[int, str], int]) -> bool:
+    """Whether a file waits for an earlier one of its stream and API."""
+    blocker = stuck.get((file.stream_id, file.api))
+    return blocker is not None and blocker < file.version
