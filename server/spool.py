@@ -183,16 +183,24 @@ class Spool:
         """Make the names of all data files so far durable."""
         _fsync_folder(self.data)
 
-    def keep_refused(self, data_id: str, sha256: str) -> str:
+    def keep_refused(self, data_id: str, sha256: str, limit_bytes: int) -> str:
         """Keep durable bytes as a refused upload's, once per digest; the upload's own file stays as well.
 
+        Args:
+            data_id: the upload's bytes.
+            sha256: their digest, in hexadecimal.
+            limit_bytes: how much refused uploads may take together with this one.
+
         Returns:
-            What `Receipt.data` is then.
+            What `Receipt.data` is then: empty if they would take more and are not kept.
         """
-        with contextlib.suppress(FileExistsError):
-            os.link(self.data / data_id, self.refused / sha256)
+        kept = self.refused / sha256
+        if not kept.exists():
+            if self.refused_bytes() + self.data_path(data_id).stat().st_size > limit_bytes:
+                return ""
+            kept.hardlink_to(self.data / data_id)
             _fsync_folder(self.refused)
-        return f"{self.refused.name}/{sha256}"
+        return str(kept.relative_to(self.data))
 
     def refused_bytes(self) -> int:
         """How much the refused uploads take, in bytes."""

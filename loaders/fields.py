@@ -1,0 +1,235 @@
+"""Field types: a text becomes a value, or is refused with a reason (contract L3).
+
+Values are good for every database and equal on all of them: texts as they came, integers, finite floats,
+decimals as text with all their decimals (`12.5000`), days as `2024-01-31`, times as `2024-01-31 00:00:00`.
+A text either means exactly one value or is refused; nothing is rounded, cut or guessed.
+
+A column is checked as a whole, at the speed of C: the longest text, the set of its codes, a dictionary that
+remembers what each distinct text became. Only a column that fails is gone through cell by cell, to find the
+refused rows. Both ways give the same answer, which a test holds them to.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from loaders.dates import DateReader
+from loaders.options import SourceOptions
+from loaders.rejects import Refused, shown
+from loaders.shapes import Field, FieldType
+
+Value = str | int | float | None
+
+# Distinct texts that a column remembers; a full memory is emptied, which costs time and nothing else.
+_REMEMBERED_TEXTS = 50_000
+_SMALLEST_NORMAL_FLOAT = 2.2250738585072014e-308
+
+_DECIMAL = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]+))?", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The first field of a row (by ordinal) that was refused, and why."""
+
+    field: str
+    reason: str
+
+
+class Column:
+    """What one field of an API accepts, and what it makes of it."""
+
+    def __init__(self, field: Field, options: SourceOptions) -> None:
+        self.field = field
+        self._trim = options.trim
+        self._is_text = field.type is FieldType.STRING
+        self._convert = _converter(field, options)
+        self._empty: Value = _blank(field) if field.key else None
+        self._codes = set(field.codes) if field.required else {*field.codes, ""}
+        self._memory = _Memory(self.value)
+
+    def value(self, text: str) -> Value:
+        """The value of one cell; Refused if it has none."""
+        if self._trim:
+            text = text.strip(" ")
+        if text:
+            return self._convert(text)
+        if self.field.required:
+            raise Refused("required, but empty")
+        return self._empty
+
+    def values(self, texts: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+        """The values of a column, and the reasons by index where there is none (the value is then None)."""
+        checked = self._text_column(texts) if self._is_text else self._converted_column(texts)
+        return (checked, {}) if checked is not None else self._cell_by_cell(texts)
+
+    def _text_column(self, texts: Sequence[str]) -> Sequence[Value] | None:
+        if self._trim:
+            texts = [text.strip(" ") for text in texts]
+        if self.field.codes:
+            fit = self._codes.issuperset(texts)
+        else:
+            fit = max(map(len, texts), default=0) <= (self.field.length or 0)
+        if not fit:
+            return None
+        if "" not in texts:
+            return texts
+        if self.field.required:
+            return None
+        return [text or self._empty for text in texts]
+
+    def _converted_column(self, texts: Sequence[str]) -> Sequence[Value] | None:
+        try:
+            return list(map(self._memory.__getitem__, texts))
+        except Refused:
+            return None
+
+    def _cell_by_cell(self, texts: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+        values: list[Value] = []
+        reasons: dict[int, str] = {}
+        for i, text in enumerate(texts):
+            try:
+                values.append(self.value(text))
+            except Refused as refused:
+                values.append(None)
+                reasons[i] = str(refused)
+        return values, reasons
+
+
+class _Memory(dict[str, Value]):
+    """What each distinct text of a column became; asks once per text."""
+
+    def __init__(self, convert: Callable[[str], Value]) -> None:
+        super().__init__()
+        self._ask = convert
+
+    def __missing__(self, text: str) -> Value:
+        if len(self) >= _REMEMBERED_TEXTS:
+            self.clear()
+        value = self[text] = self._ask(text)
+        return value
+
+
+class Checker:
+    """All fields of an API, for the files of one source. Not for use by two threads at once."""
+
+    def __init__(self, fields: Sequence[Field], options: SourceOptions) -> None:
+        self.columns = [Column(field, options) for field in fields]
+
+    def check(self, columns: Sequence[Sequence[str]]) -> tuple[list[Sequence[Value]], dict[int, Refusal]]:
+        """Check rows given column by column; the refused rows come by index, each with its first fault."""
+        values: list[Sequence[Value]] = []
+        refusals: dict[int, Refusal] = {}
+        for column, texts in zip(self.columns, columns, strict=True):
+            converted, reasons = column.values(texts)
+            values.append(converted)
+            for i, reason in reasons.items():
+                refusals.setdefault(i, Refusal(column.field.name, reason))
+        return values, refusals
+
+
+def _converter(field: Field, options: SourceOptions) -> Callable[[str], Value]:
+    """How a text that is not empty becomes a value of this field."""
+    match field.type:
+        case FieldType.STRING:
+            return _code(field.codes) if field.codes else _string(field.length or 0)
+        case FieldType.INTEGER:
+            return _integer(field.length or 4)
+        case FieldType.DECIMAL | FieldType.MONEY:
+            return _decimal(field.precision or 1, field.scale or 0)
+        case FieldType.FLOAT:
+            return _float
+        case FieldType.DATE:
+            return DateReader(options.date_formats).day
+        case FieldType.DATETIME:
+            return DateReader(options.date_formats).moment
+
+
+def _blank(field: Field) -> Value:
+    """What a blank part of a key is stored as: equal to itself, which NULL is not (contract L3)."""
+    match field.type:
+        case FieldType.STRING:
+            return ""
+        case FieldType.INTEGER:
+            return 0
+        case FieldType.DECIMAL | FieldType.MONEY:
+            return _decimal(field.precision or 1, field.scale or 0)("0")
+        case FieldType.FLOAT:
+            return 0.0
+        case FieldType.DATE:
+            return "0001-01-01"
+        case FieldType.DATETIME:
+            return "0001-01-01 00:00:00"
+
+
+def _code(codes: Mapping[str, str]) -> Callable[[str], Value]:
+    allowed = ", ".join(codes)
+
+    def convert(text: str) -> Value:
+        if text in codes:
+            return text
+        raise Refused(f"{shown(text)} is not one of {allowed}")
+
+    return convert
+
+
+def _string(length: int) -> Callable[[str], Value]:
+    def convert(text: str) -> Value:
+        if len(text) <= length:
+            return text
+        raise Refused(f"{len(text):,} characters, {length:,} allowed")
+
+    return convert
+
+
+def _parts(text: str) -> tuple[bool, str, str]:
+    """Sign, digits before and digits after the point of a decimal number, without zeros that say nothing."""
+    match = _DECIMAL.fullmatch(text)
+    if match is None or not (match[2] or match[3]):
+        raise Refused(f"{shown(text)} is not a number")
+    return match[1] == "-", match[2].lstrip("0"), (match[3] or "").rstrip("0")
+
+
+def _integer(length: int) -> Callable[[str], Value]:
+    smallest, largest = -(1 << (8 * length - 1)), (1 << (8 * length - 1)) - 1
+    digits = len(str(largest))
+
+    def convert(text: str) -> Value:
+        negative, whole, decimals = _parts(text)
+        if decimals:
+            raise Refused(f"{shown(text)} is not a whole number")
+        # Counted before converting: Python refuses, and is slow at, numbers of thousands of digits.
+        value = int(whole or "0") * (-1 if negative else 1) if len(whole) <= digits else largest + 1
+        if smallest <= value <= largest:
+            return value
+        raise Refused(f"{shown(text)} is not between {smallest:,} and {largest:,}")
+
+    return convert
+
+
+def _decimal(precision: int, scale: int) -> Callable[[str], Value]:
+    places = precision - scale
+
+    def convert(text: str) -> Value:
+        negative, whole, decimals = _parts(text)
+        if len(decimals) > scale:
+            raise Refused(f"{shown(text)} has {len(decimals)} decimals, {scale} allowed")
+        if len(whole) > places:
+            raise Refused(f"{shown(text)} has {len(whole)} digits before the point, {places} allowed")
+        sign = "-" if negative and (whole or decimals) else ""
+        return f"{sign}{whole or 0}.{decimals:0<{scale}}" if scale else f"{sign}{whole or 0}"
+
+    return convert
+
+
+def _float(text: str) -> Value:
+    if _FLOAT.fullmatch(text) is None:
+        raise Refused(f"{shown(text)} is not a number")
+    value = float(text)
+    # Numbers next to zero lose digits, or vanish, in one database and not in the other.
+    vanishing = abs(value) < _SMALLEST_NORMAL_FLOAT and re.search("[1-9]", re.split("[eE]", text)[0])
+    if not math.isfinite(value) or vanishing:
+        raise Refused(f"{shown(text)} is too large or too small for a number with floating point")
+    # Databases disagree on whether a zero has a sign; this one has none.
+    return value + 0.0

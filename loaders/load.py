@@ -1,0 +1,179 @@
+"""The one way in: the bytes of an accepted file become rows of the target tables (contract L1 to L8).
+
+A load happens inside the caller's transaction and never ends it, so that the file's new state can be part of
+it (L1). It may be repeated and it may come late: what it leaves does not depend on that (L7).
+
+`tabular` finds the rows, `fields` checks them, `join` makes parents and writes rows, `parking` keeps those
+that wait. Refused rows are written down as they are found (`records`), so memory does not grow with them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from sqlalchemy import Connection
+
+from loaders import dialects, tabular
+from loaders.fields import Checker
+from loaders.join import Join, Rows
+from loaders.options import SourceOptions
+from loaders.parking import Parking
+from loaders.records import forget_rows, reject_rows
+from loaders.rejects import Reject
+from loaders.shapes import EXTRA, Api, Catalog, ReferenceKind
+
+__all__ = ["Delivery", "Outcome", "Quarantine", "SourceOptions", "load"]
+
+# What a Quarantine carries of the refused rows, since its transaction takes the written ones with it.
+_KEPT_REJECTS = 1000
+_KEPT_CHARACTERS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A file to be loaded: whose it is, and how it is to be read.
+
+    `ranks` has the rank of every stream that ever wrote a row, by stream id; the higher one wins (L7.1).
+    `max_rejected` is how many rows may be refused before the whole file is (L4).
+    """
+
+    file_id: int
+    api: str
+    mode: str
+    stream: int
+    version: int
+    ranks: Mapping[int, int]
+    options: SourceOptions
+    max_rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a file's rows: `rows_read` is the sum of the other three.
+
+    Outdated rows and rows that changed nothing count as loaded. `unparked` has, by file_id, the rows of other
+    files that no longer wait.
+    """
+
+    rows_read: int
+    rows_loaded: int
+    rows_rejected: int
+    rows_parked: int
+    unparked: Mapping[int, int]
+
+
+class Quarantine(Exception):
+    """The file cannot be loaded as it is, now or later; the caller rolls back, so that nothing of it stays.
+
+    `reason` is a sentence for a person. `rows_rejected` counts all refused rows, `rejects` holds the first of
+    them: at most 1,000.
+    """
+
+    def __init__(
+        self, reason: str, rejects: Sequence[Reject] = (), rows_read: int = 0, rows_rejected: int = 0
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.rejects = tuple(rejects)
+        self.rows_read = rows_read
+        self.rows_rejected = rows_rejected
+
+
+def load(connection: Connection, catalog: Catalog, delivery: Delivery, data: BinaryIO) -> Outcome:
+    """Load one file within the connection's open transaction.
+
+    Raises Quarantine for what only another file can mend; KeyError for an API that the catalog does not
+    know; UnsafeSettings if the database would alter values. Errors of the database are not caught: after
+    them, as after a Quarantine, the caller rolls back (contract L9).
+    """
+    return _Load(connection, catalog, delivery).run(data)
+
+
+class _Load:
+    def __init__(self, connection: Connection, catalog: Catalog, delivery: Delivery) -> None:
+        self._connection = connection
+        self._catalog = catalog
+        self._delivery = delivery
+        self._api: Api = catalog[delivery.api]
+        self._checker = Checker(self._api.fields, delivery.options)
+        self._join = Join(connection, delivery.ranks)
+        self._parking = Parking(connection, catalog, self._join)
+        self._rows_read = 0
+        self._rows_rejected = 0
+        self._rejects: list[Reject] = []
+        self._characters = 0
+
+    def run(self, data: BinaryIO) -> Outcome:
+        dialects.check(self._connection)
+        forget_rows(self._connection, self._delivery.file_id)
+        names = [field.name for field in self._api.fields]
+        try:
+            for batch in tabular.read(data, names, self._delivery.options):
+                self._take(batch)
+        except tabular.FileRefused as error:
+            raise Quarantine(f"{error}.") from error
+        if self._is_refused:
+            raise self._quarantine()
+        self._parking.settle()
+        left = self._parking.left
+        rows_parked = self._parking.parked - left.pop(self._delivery.file_id, 0)
+        return Outcome(
+            rows_read=self._rows_read,
+            rows_loaded=self._rows_read - self._rows_rejected - rows_parked,
+            rows_rejected=self._rows_rejected,
+            rows_parked=rows_parked,
+            unparked=dict(left),
+        )
+
+    @property
+    def _is_refused(self) -> bool:
+        return self._rows_rejected > self._delivery.max_rejected
+
+    def _take(self, batch: tabular.Batch) -> None:
+        """Check a batch and load it; once the file is refused, go on counting only, for the report."""
+        columns, refusals = self._checker.check(batch.columns)
+        rejects = [
+            *batch.refused,
+            *(
+                Reject(batch.numbers[i], refusal.field, refusal.reason, batch.texts[i])
+                for i, refusal in refusals.items()
+            ),
+        ]
+        self._rows_read += len(batch.numbers) + len(batch.refused)
+        self._reject(rejects)
+        if self._is_refused:
+            return
+        rows = Rows(
+            stream=self._delivery.stream,
+            columns={
+                **{field.column: values for field, values in zip(self._api.fields, columns, strict=True)},
+                EXTRA: batch.extras,
+            },
+            versions=[self._delivery.version] * len(batch.numbers),
+            lines=batch.numbers,
+            file_ids=[self._delivery.file_id] * len(batch.numbers),
+            texts=batch.texts,
+        ).without(refusals)
+        if rows:
+            for reference in self._api.referring(ReferenceKind.CREATE):
+                self._join.make_parent(reference, self._catalog.created[reference.parent], rows)
+            self._parking.receive(self._api, rows)
+
+    def _reject(self, rejects: list[Reject]) -> None:
+        self._rows_rejected += len(rejects)
+        for reject in rejects:
+            if len(self._rejects) < _KEPT_REJECTS and self._characters < _KEPT_CHARACTERS:
+                self._rejects.append(reject)
+                self._characters += len(reject.raw)
+        if not self._is_refused:
+            reject_rows(self._connection, self._delivery.file_id, rejects)
+
+    def _quarantine(self) -> Quarantine:
+        first = min(self._rejects, key=lambda reject: reject.line)
+        return Quarantine(
+            f"{self._rows_rejected:,} of {self._rows_read:,} rows rejected, more than max_rejected"
+            f" ({self._delivery.max_rejected:,}); the first: {first}.",
+            self._rejects,
+            self._rows_read,
+            self._rows_rejected,
+        )

@@ -1,0 +1,342 @@
+"""Acceptance: from the last byte of an upload to the promise that it is in (contract section 3).
+
+    bytes durable ─► name ─► number ─► receipt durable, last look at the sender ─► rename into new/ ─► answer
+                       │        │
+                       └────────┴──► refused: bytes kept once per digest, receipt with the reason
+
+It needs no database: what the ledger says is asked for and may be missing (A4). It knows no FTP either; the
+receiver calls it on worker threads, and so will the drop folder (A11). All of it is safe in any thread.
+"""
+
+import errno
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from server import answers
+from server.answers import Answer, printable, shown
+from server.config import Settings
+from server.errors import InboxError, TemporaryFault
+from server.names import FileName, NameRefused, is_temporary, parse
+from server.outlook import Outlook, View
+from server.pending import Entry, Pending
+from server.sent import SHOWN_AT_MOST, SHOWN_SECONDS, Sent
+from server.sequence import Arrival, Holder, Verdict, Version, judge
+from server.spool import Receipt, Spool, Undone, utc_now
+from server.states import State
+from server.upload import Sender, Upload
+from server.users import User
+
+log = logging.getLogger("server.acceptance")
+
+# What was staged and never renamed, and bytes of uploads that died, are kept for so long (N6).
+KEPT_SECONDS = 86_400.0
+
+_LONGEST_TEMPORARY_NAME = 255
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class NoRoom(TemporaryFault):
+    """The disk is too full to begin another upload (contract A10)."""
+
+
+class UploadCut(InboxError):
+    """The sender has gone, or given up, before the file was safe (contract A5)."""
+
+
+def _nobody_leaves() -> None:
+    """The last look of those whose senders cannot be seen."""
+
+
+LastLook = Callable[[], None]
+
+
+class Acceptance:
+    """Accepts uploads into one spool.
+
+    Args:
+        spool: exists already.
+        settings: limits, temporary names, integrations, scope of the streams.
+        outlook: what the ledger says.
+        known_apis: the catalog's APIs, asked for each time.
+    """
+
+    def __init__(
+        self, spool: Spool, settings: Settings, outlook: Outlook, known_apis: Callable[[], frozenset[str]]
+    ) -> None:
+        self.sent = Sent()
+        self._spool = spool
+        self._inbox = settings.inbox
+        self._scope = settings.sequence.scope
+        self._outlook = outlook
+        self._known_apis = known_apis
+        self._pending = Pending(spool, self._scope)
+        self._turns = _Turns()
+
+    def load(self) -> None:
+        """Take up what an earlier receiver has left in the spool."""
+        self._pending.load()
+        for receipt in self._spool.recent(SHOWN_SECONDS, SHOWN_AT_MOST):
+            if receipt.refusal is None:
+                self.sent.accepted(receipt)
+        notes = list(self._spool.staged_receipts())
+        still_staged = self._spool.without_receipt(note.data for note in notes)
+        for note in notes:
+            if note.data not in still_staged:
+                # It was accepted under its real name, and the receiver died before it forgot the note.
+                self._spool.unstage(note.id)
+                continue
+            replaced = self.sent.staged(note)
+            if replaced is not None:
+                self._forget(replaced)
+
+    def begin(self, sender: Sender) -> Upload:
+        """Open the private file of an upload.
+
+        Raises:
+            NoRoom: less than `min_free_disk` is free.
+            OSError: the file cannot be made.
+        """
+        if self._spool.free_bytes() < self._inbox.min_free_disk:
+            raise NoRoom("The inbox's disk is nearly full.", todo="Send the file again later.")
+        return Upload(self._spool, sender, self._inbox.max_file_size)
+
+    def finish(self, upload: Upload, user: User, last_look: LastLook = _nobody_leaves) -> Answer:
+        """Decide about an upload whose bytes are complete, and make it durable. Waits for the disk.
+
+        Args:
+            upload: all bytes are written.
+            user: who sends it.
+            last_look: called just before the instant of acceptance; raises UploadCut if the sender has gone.
+
+        Returns:
+            226 if the file is in or staged, 553 if it is refused for good, 426, 451 or 452 if it is to be
+            sent again. The bytes are discarded unless a receipt or a staging note speaks of them.
+        """
+        try:
+            proto = upload.make_durable()
+            if is_temporary(proto.name, self._inbox.temporary_suffixes):
+                answer = self._stage(proto, last_look)
+            else:
+                answer = self._take(proto, user, last_look)
+        except (UploadCut, OSError) as error:
+            if not isinstance(error, Undone):
+                upload.discard()
+            return _failed(upload.sender.name, error)
+        # For any other error the bytes stay, for the sweep, which asks the receipts.
+        if not answer.accepted:
+            upload.discard()
+        return answer
+
+    def rename(
+        self, user: User, address: str, old: str, new: str, last_look: LastLook = _nobody_leaves
+    ) -> Answer:
+        """Give a staged file its real name, which accepts it, or another temporary one (contract N6).
+
+        What is refused, or could not be made durable, stays staged under its old name.
+
+        Returns:
+            as `finish`, with 250 for 226, and 550 if nothing is staged under the old name.
+        """
+        # Taken away first: an upload of the same name meanwhile must not discard what is being accepted.
+        note = self.sent.take_staged(user.name, old)
+        if note is None:
+            return Answer(550, f"{shown(old)} is not staged; there is nothing to rename.")
+        proto = replace(note, name=new, address=address, received_at=utc_now().isoformat())
+        answer = Answer(451, "")
+        try:
+            if is_temporary(new, self._inbox.temporary_suffixes):
+                answer = self._stage(proto, last_look)
+            else:
+                answer = self._take(proto, user, last_look)
+        except (UploadCut, OSError) as error:
+            return _failed(new, error)
+        finally:
+            if answer.accepted:
+                _afterwards(lambda: self._spool.unstage(note.id))
+            elif not self.sent.put_back(note):
+                _afterwards(lambda: self._forget(note))
+        return replace(answer, code=250) if answer.accepted else answer
+
+    def tidy(self) -> None:
+        """Sweep what was never renamed and what died, after a day; to be called now and then."""
+        for note in self.sent.take_staged_before(time.time() - KEPT_SECONDS):
+            self._forget(note)
+            _say("sweep", f"{shown(note.name)} was staged a day ago and never renamed; it is swept", note)
+        for data in self._spool.sweep(KEPT_SECONDS):
+            log.info("%s, of an upload that died, is swept", data, extra={"action": "sweep"})
+
+    def _take(self, proto: Receipt, user: User, last_look: LastLook) -> Answer:
+        """Accept or refuse durable bytes under a name that is not temporary."""
+        try:
+            name = parse(proto.name)
+        except NameRefused as error:
+            return self._refuse(proto, shown(proto.name), str(error), last_look)
+        if name.source not in user.sources:
+            reason = f"{user.name} may not push files of {name.source}"
+            return self._refuse(proto, str(name), reason, last_look)
+        # One at a time per number: a second copy must not hear "already received" of what is not durable yet.
+        with self._turns.hold((name.source, name.sequence)):
+            verdict, sentence = self._judge(Entry.of(name, proto))
+            if verdict is Verdict.CONFLICT:
+                return self._refuse(proto, str(name), sentence, last_look)
+            receipt = replace(proto, id=self._spool.new_id(proto.data))
+            self._spool.accept(receipt, last_look)
+            _afterwards(lambda: self._pending.add(name, receipt))
+        _afterwards(lambda: self.sent.accepted(receipt))
+        _afterwards(self._spool.nudge)
+        _say("accept", sentence, receipt)
+        return Answer(226, sentence)
+
+    def _judge(self, entry: Entry) -> tuple[Verdict, str]:
+        """What an arrival means and what its sender hears; for a conflict, the reason (contract A6, A7)."""
+        name = entry.name
+        waiting = self._pending.of(name)
+        view = self._look(name)
+        # With the database away only what waits under the same number is known (A4).
+        here = Version(0, name.sequence)
+        version, expected, holder = (view.version, view.expected, view.holder) if view else (here, here, None)
+        for earlier in waiting:
+            if judge(version, self._arrival(earlier, holder), expected, holder) not in _CHANGES_NOTHING:
+                holder = self._as_holder(earlier)
+        due = self._pending.due(name, view) if view else here
+        verdict = judge(version, self._arrival(entry, holder), due, holder)
+        stranger = self._stranger(name)
+        if verdict is Verdict.CONFLICT and holder is not None:
+            return verdict, answers.conflict(name, holder.name)
+        if stranger and verdict is not Verdict.DUPLICATE:
+            return verdict, answers.quarantined(name, stranger)
+        if view is None and holder is None:
+            return verdict, answers.database_away(name)
+        state = None if holder is None else holder.state
+        return verdict, answers.accepted(name, verdict, due, state, self._scope)
+
+    def _arrival(self, entry: Entry, holder: Holder | None) -> Arrival:
+        begins_with_holder = (
+            holder is not None
+            and holder.name == str(entry.name)
+            and entry.size_bytes > holder.size_bytes
+            and entry.sha256_lf != holder.sha256_lf
+            and self._spool.begins_with(entry.data, holder.size_bytes, holder.sha256)
+        )
+        return Arrival(str(entry.name), entry.sha256_lf, begins_with_holder)
+
+    def _as_holder(self, entry: Entry) -> Holder:
+        state = State.QUARANTINED if self._stranger(entry.name) else State.RECEIVED
+        return Holder(str(entry.name), state, entry.sha256_lf, entry.size_bytes, entry.sha256)
+
+    def _stranger(self, name: FileName) -> str:
+        """What of a name is unknown here, or nothing (contract N5)."""
+        if name.api not in self._known_apis():
+            return f"the API {name.api}"
+        known = self._inbox.integrations
+        return f"the integration {name.integration}" if known and name.integration not in known else ""
+
+    def _look(self, name: FileName) -> View | None:
+        try:
+            return self._outlook.look(name)
+        except Exception:
+            log.exception(
+                "looking at the ledger failed; the file is accepted without", extra={"action": "look"}
+            )
+            return None
+
+    def _stage(self, proto: Receipt, last_look: LastLook) -> Answer:
+        if len(proto.name) > _LONGEST_TEMPORARY_NAME or not proto.name.isprintable():
+            reason = f"a temporary name has at most {_LONGEST_TEMPORARY_NAME} characters, all printable"
+            return self._refuse(proto, shown(proto.name), reason, last_look)
+        note = replace(proto, id=self._spool.new_id(proto.data))
+        self._spool.stage(note, last_look)
+        replaced = self.sent.staged(note)
+        if replaced is not None:
+            _afterwards(lambda: self._forget(replaced))
+        sentence = f"{shown(note.name)} staged; it is accepted when it is renamed to its real name."
+        _say("stage", sentence, note)
+        return Answer(226, sentence)
+
+    def _forget(self, note: Receipt) -> None:
+        """Drop a staging note and its bytes. It was taken away before, so nobody accepts them meanwhile."""
+        self._spool.unstage(note.id)
+        for data in self._spool.without_receipt([note.data]):
+            self._spool.discard_data(data)
+
+    def _refuse(self, proto: Receipt, name: str, reason: str, last_look: LastLook) -> Answer:
+        """Say no for good, and keep the bytes for the operator within the quota (contract N4)."""
+        with self._turns.hold("refused"):
+            data = self._spool.keep_refused(proto.data, proto.sha256, self._inbox.refused_quota)
+            receipt = replace(proto, id=self._spool.new_id(), data=data, refusal=reason)
+            self._spool.accept(receipt, last_look)
+        _afterwards(self._spool.nudge)
+        fate = (
+            "it is kept for the operator" if data else "it is not kept, the quota for refused files is full"
+        )
+        sentence = f"{name} refused: {reason}; {fate}."
+        _say("refuse", sentence, receipt)
+        return Answer(553, printable(sentence))
+
+
+# Of what waits under one number, these do not take it over.
+_CHANGES_NOTHING = frozenset({Verdict.DUPLICATE, Verdict.CONFLICT})
+
+
+class _Turns:
+    """A lock per key, kept only while someone holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[Hashable, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def hold(self, key: Hashable) -> Iterator[None]:
+        with self._guard:
+            lock, users = self._locks.get(key, (threading.Lock(), 0))
+            self._locks[key] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, users = self._locks.pop(key)
+                if users > 1:
+                    self._locks[key] = (lock, users - 1)
+
+
+def _failed(name: str, error: UploadCut | OSError) -> Answer:
+    """What a sender hears of a file that could not be made safe."""
+    if isinstance(error, UploadCut):
+        log.warning("%s not accepted: %s", shown(name), error.happened, extra={"action": "cut"})
+        return Answer(426, f"{shown(name)} not accepted: {error.happened}.")
+    log.error("%s not accepted: %s", shown(name), error, extra={"action": "fault"})
+    return failure(name, error)
+
+
+def failure(name: str, error: OSError) -> Answer:
+    """What a sender hears when the disk will not take his file (contract A2, A10)."""
+    code = 452 if error.errno in _DISK_FULL else 451
+    why = printable(error.strerror or "the disk refused it")
+    return Answer(code, f"{shown(name)} not accepted: {why}. Nothing of it was kept; send it again later.")
+
+
+def _afterwards(step: Callable[[], object]) -> None:
+    """Do what follows a promise: its failure must not break the promise."""
+    try:
+        step()
+    except Exception:
+        log.exception("the file is safe, but what follows failed", extra={"action": "fault"})
+
+
+def _say(action: str, sentence: str, receipt: Receipt) -> None:
+    log.info(
+        "%s",
+        sentence,
+        extra={
+            "action": action,
+            "user": receipt.user,
+            "address": receipt.address,
+            "receipt": receipt.id,
+            "size_bytes": receipt.size_bytes,
+        },
+    )

@@ -1,0 +1,230 @@
+"""The operator's verbs, as functions; the command line and `scripts/` only call these (contract section 8).
+
+Each verb that changes something names the files that it would touch, changes them unless it is a dry run, is
+safe to repeat, and wakes the loader.
+"""
+
+import getpass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain, takewhile
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from loaders.catalog import read_catalog
+from loaders.shapes import Catalog
+from server import incidents, ledger, schema, views
+from server.config import Settings, load_settings
+from server.database import Database
+from server.errors import UsageError
+from server.intake import Intake
+from server.migrate import is_prepared, prepare
+from server.names import FIRST_SEQUENCE, LAST_SEQUENCE
+from server.sequence import Range, Version, gaps, version_of
+from server.spool import Spool
+from server.states import Event, State, leaving_by
+
+REPLAYABLE = leaving_by(Event.REPLAYED)
+WITHDRAWABLE = leaving_by(Event.WITHDRAWN)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who decides, why, and whether it is only tried."""
+
+    by: str = field(default_factory=getpass.getuser)
+    reason: str = "no reason was given"
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Touched:
+    """One file and what happens to it."""
+
+    id: int
+    name: str
+    was: str
+    becomes: str
+
+
+class _DryRun(Exception):
+    """Ends a transaction that was only tried."""
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """An inbox as its operator sees it, whether the server runs or not.
+
+    Attributes:
+        waiting: told what is ahead when a command has to wait for its turn to write.
+    """
+
+    settings: Settings
+    spool: Spool
+    database: Database
+    catalog: Catalog
+    waiting: Callable[[str], None] | None = None
+
+    @classmethod
+    def open(cls, conf: Path, waiting: Callable[[str], None] | None = None) -> "Inbox":
+        """The inbox of a settings folder; its schema and spool are made when missing.
+
+        Raises:
+            SettingsError: the settings cannot be used.
+        """
+        settings = load_settings(conf)
+        spool = Spool(settings.inbox.spool)
+        spool.create()
+        inbox = cls(settings, spool, Database(settings.database_url), read_catalog(), waiting)
+        if not is_prepared(inbox.database):
+            prepare(inbox.database, inbox.catalog)
+        return inbox
+
+    @property
+    def intake(self) -> Intake:
+        """Judges files as the loader does."""
+        return Intake(self.settings, lambda: frozenset(self.catalog), self.spool)
+
+    # --- looking -------------------------------------------------------------------------------------
+
+    def find(self, connection: Connection, text: str) -> Row[Any]:
+        """A file by id or name; see `views.find_file`."""
+        return views.find_file(connection, text, self.settings.sequence.scope)
+
+    def why(self, text: str) -> list[str]:
+        """What a file waits for."""
+        with self.database.read() as connection:
+            waits = self.settings.dispatch.on_quarantine == "wait"
+            return views.why(connection, self.find(connection, text), waits_on_quarantine=waits)
+
+    # --- changing ------------------------------------------------------------------------------------
+
+    def replay(
+        self, names: Sequence[str], states: Sequence[State], sources: Sequence[str], decision: Decision
+    ) -> list[Touched]:
+        """Judge held files anew, try quarantined ones again, load loaded ones again.
+
+        Args:
+            names: files by id or name.
+            states: and all files that hold a number in these states,
+            sources: of these sources, if any are named.
+            decision: who and why.
+
+        Raises:
+            UsageError: a named file cannot be replayed.
+        """
+        with self._deciding("replaying", decision) as (connection, now):
+            rows = [self.find(connection, name) for name in names]
+            for row in rows:
+                if row.state not in (*REPLAYABLE, State.HELD):
+                    raise UsageError(
+                        f"{row.name} (file {row.id}) is {row.state}; there is nothing to replay."
+                    )
+            rows += _files_in(connection, states, sources)
+            for row in rows:
+                self.intake.rejudge(connection, row, now, by=decision.by, reason=decision.reason)
+            return _touched(connection, rows)
+
+    def withdraw(self, names: Sequence[str], decision: Decision) -> list[Touched]:
+        """Set files aside that shall not load; their numbers stay taken.
+
+        Raises:
+            UsageError: a file is loaded or loading, so that it is too late.
+        """
+        with self._deciding("withdrawing", decision) as (connection, now):
+            rows = [self.find(connection, name) for name in names]
+            for row in rows:
+                if row.state not in (*WITHDRAWABLE, State.WITHDRAWN):
+                    raise UsageError(f"{row.name} (file {row.id}) is {row.state} and cannot be withdrawn.")
+                ledger.move(connection, row.id, Event.WITHDRAWN, now, by=decision.by, reason=decision.reason)
+            return _touched(connection, rows)
+
+    def skip(self, stream_name: str, first: int, last: int, decision: Decision) -> list[Range]:
+        """Give up missing numbers, also ahead of time (contract S4); returns those that were missing.
+
+        Numbers that have arrived or were skipped already are passed over.
+
+        Raises:
+            UsageError: the numbers are none, or far from those that are due.
+        """
+        if not FIRST_SEQUENCE <= first <= last <= LAST_SEQUENCE:
+            raise UsageError(f"{first}-{last} is no range of numbers from 1 to 9999999.")
+        with self._deciding(f"skipping in {stream_name}", decision) as (connection, now):
+            stream = self._stream(connection, stream_name, now)
+            wanted = Range(version_of(first, stream.expected), version_of(last, stream.expected))
+            found = _missing_in(connection, stream, wanted)
+            ledger.give_up(connection, stream, found, now, by=decision.by, reason=decision.reason)
+            return found
+
+    def set_sequence(self, stream_name: str, number: int, decision: Decision) -> Version:
+        """Say which number is due; returns it with its epoch, moved on past what has arrived.
+
+        Forwards, what is missing before it is skipped; backwards, a new epoch begins (contract S1).
+
+        Raises:
+            UsageError: the number is none.
+        """
+        if not FIRST_SEQUENCE <= number <= LAST_SEQUENCE:
+            raise UsageError(f"{number} is no number from 1 to 9999999.")
+        with self._deciding(f"setting {stream_name}", decision) as (connection, now):
+            stream = self._stream(connection, stream_name, now)
+            due = Version(stream.expected.epoch, number)
+            if due > stream.expected:
+                missing = _missing_in(connection, stream, Range(stream.expected, due.previous))
+                stream, _ = ledger.give_up(
+                    connection, stream, missing, now, by=decision.by, reason=decision.reason
+                )
+            elif due < stream.expected:
+                start = Version(stream.expected.epoch + 1, number)
+                stream, _ = ledger.move_on(connection, stream, now, start=start)
+                ledger.note(
+                    connection,
+                    now,
+                    event="sequence set",
+                    stream_id=stream.id,
+                    by=decision.by,
+                    reason=f"{start}: {decision.reason}",
+                )
+            return stream.expected
+
+    def _stream(self, connection: Connection, name: str, now: datetime) -> ledger.Stream:
+        source = name.upper().partition("_")[0]
+        return ledger.open_stream(connection, name.upper(), self.settings.source(source).rank, now)
+
+    @contextmanager
+    def _deciding(self, purpose: str, decision: Decision) -> Iterator[tuple[Connection, datetime]]:
+        """A write transaction that is undone if it was only tried; the loader hears of it if not."""
+        try:
+            with self.database.write(purpose, self.waiting) as connection:
+                now = ledger.now_utc()
+                yield connection, now
+                if decision.dry_run:
+                    raise _DryRun
+                incidents.review(connection, self.settings, now)
+        except _DryRun:
+            return
+        self.spool.nudge()
+
+
+def _files_in(connection: Connection, states: Sequence[State], sources: Sequence[str]) -> list[Row[Any]]:
+    if not states:
+        return []
+    wanted = views.Filter(states=states, sources=sources)
+    return list(connection.execute(wanted.apply(select(schema.file)).order_by(schema.file.c.id)))
+
+
+def _touched(connection: Connection, rows: Sequence[Row[Any]]) -> list[Touched]:
+    return [Touched(row.id, row.name, row.state, ledger.file_by_id(connection, row.id).state) for row in rows]
+
+
+def _missing_in(connection: Connection, stream: ledger.Stream, wanted: Range) -> list[Range]:
+    first = max(wanted.first, stream.expected)
+    if first > wanted.last:
+        return []
+    arrived = takewhile(lambda version: version <= wanted.last, ledger.arrived(connection, stream.id, first))
+    # One number beyond the range is taken for arrived, so that the range's own end counts as missing.
+    return list(gaps(first, chain(arrived, [wanted.last.next]), ledger.skips(connection, stream.id, first)))

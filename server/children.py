@@ -1,0 +1,47 @@
+"""The children's entrance: `python -m server.children receiver|loader CONF`, used by the supervisor alone."""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from loaders.catalog import read_catalog
+from server import process
+from server.config import Settings
+from server.database import Database
+from server.dispatcher import Dispatcher
+from server.outlook import LedgerOutlook
+from server.receiver import Receiver
+from server.spool import Spool
+
+# Measured: a loader of lower priority keeps the FTP replies under a millisecond while it loads.
+_LOADER_NICENESS = 5
+
+
+def receive(settings: Settings, conf: Path, stop: threading.Event) -> None:
+    """The receiver's life."""
+    apis = frozenset(read_catalog())
+    receiver = Receiver(settings, conf, LedgerOutlook(settings), lambda: apis)
+    threading.Thread(target=lambda: (stop.wait(), receiver.stop()), daemon=True).start()
+    receiver.serve_forever()
+
+
+def load(settings: Settings, stop: threading.Event) -> None:
+    """The loader's life."""
+    os.nice(_LOADER_NICENESS)
+    spool = Spool(settings.inbox.spool)
+    spool.create()
+    catalog = read_catalog()
+    with spool.lock("loader"):
+        Dispatcher(settings, spool, Database(settings.database_url), catalog, stop).run()
+
+
+def main(role: str, conf: Path) -> int:
+    """Run one role; returns the exit code."""
+    if role == "receiver":
+        return process.run(conf, lambda settings, stop: receive(settings, conf, stop))
+    return process.run(conf, load)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))

@@ -1,0 +1,375 @@
+"""`kore-inbox`: words to functions of `admin` and `views`, results to `output`.
+
+Exit codes: 0 done, 1 found something wrong, 2 usage or settings. Nothing foreseeable ends in a traceback.
+"""
+
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from loaders.catalog import read_catalog
+from server import catalog_views, setup, supervisor, users, views
+from server.admin import Decision, Inbox, Touched
+from server.config import conf_folder, load_settings
+from server.database import is_away, passes_by_itself
+from server.errors import InboxError, SettingsError, UsageError
+from server.output import as_json, complain, say, show
+from server.sequence import parse_range
+from server.states import State
+
+app = typer.Typer(
+    help="An FTP inbox for ERP exports that loads what it receives.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+user_app = typer.Typer(help="FTP users.", no_args_is_help=True)
+sequence_app = typer.Typer(help="The numbers of a stream.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
+app.add_typer(sequence_app, name="sequence")
+
+Json = Annotated[bool, typer.Option("--json", help="An array of objects, for machines.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="The last so many only.")]
+Source = Annotated[list[str] | None, typer.Option("--source", help="Only of this source; may be repeated.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Reason = Annotated[str, typer.Option(help="Why; it is written down.")]
+By = Annotated[str | None, typer.Option(help="Who decides; default: the login name.")]
+Files = Annotated[list[str] | None, typer.Argument(metavar="FILE…", help="Names, in any spelling, or ids.")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="A name, in any spelling, or an id.")]
+
+NO_REASON = "no reason was given"
+
+
+class _Conf:
+    """The settings folder that the command line names."""
+
+    folder: Path = Path("conf")
+
+
+@app.callback()
+def _main(
+    conf: Annotated[
+        Path | None, typer.Option(help="Settings folder; else KORE_INBOX_CONF, else ./conf.")
+    ] = None,
+) -> None:
+    _Conf.folder = conf_folder(conf)
+
+
+def main() -> None:
+    """The command's entrance."""
+    try:
+        code = app(standalone_mode=False)
+    except (SettingsError, UsageError) as error:
+        complain(str(error))
+        code = 2
+    except InboxError as error:
+        complain(str(error))
+        code = 1
+    except typer.Abort:
+        code = 130
+    except DBAPIError as error:
+        if not (is_away(error) or passes_by_itself(error)):
+            raise
+        complain(
+            f"The database does not answer: {error.orig}. Nothing was changed. Try again when it is back."
+        )
+        code = 1
+    except BrokenPipeError:
+        code = 0
+    except OSError as error:
+        complain(f"{error.filename or 'The system'}: {error.strerror}.")
+        code = 1
+    except Exception as error:
+        # click's own, which standalone mode would print and exit with.
+        if not hasattr(error, "format_message"):
+            raise
+        complain(f"{error.format_message()} See --help.")
+        code = 2
+    sys.exit(code or 0)
+
+
+def _inbox() -> Inbox:
+    return Inbox.open(_Conf.folder, waiting=lambda what: complain(f"waiting for: {what}"))
+
+
+def _decision(reason: str, by: str | None, dry_run: bool) -> Decision:
+    return Decision(reason=reason, dry_run=dry_run, **({} if by is None else {"by": by}))
+
+
+def _show_touched(touched: list[Touched], json_wanted: bool, dry_run: bool) -> None:
+    columns = ("id", "name", "was", "becomes")
+    show([asdict(file) for file in touched], columns, json_wanted=json_wanted, empty="No file is concerned.")
+    if dry_run:
+        complain("Only tried; nothing was changed.")
+
+
+# --- set up and run -------------------------------------------------------------------------------------
+
+
+@app.command()
+def init(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Default: the settings folder.")
+    ] = None,
+) -> None:
+    """Make a settings folder that runs as it stands; nothing is overwritten."""
+    place = _Conf.folder if folder is None else folder.resolve()
+    for path in setup.make_conf(place):
+        say(f"made {path}")
+    load_settings(place)
+    say(f"{place} is ready; make a user with `kore-inbox user add NAME --source SOURCE`.")
+
+
+@app.command()
+def serve() -> None:
+    """Run the inbox in the foreground until SIGTERM or SIGINT."""
+    settings = load_settings(_Conf.folder)
+    read_catalog()
+    supervisor.serve(_Conf.folder, settings.log.level)
+
+
+@user_app.command("add")
+def user_add(
+    name: str,
+    source: Annotated[
+        list[str], typer.Option("--source", help="A source that the user may send; repeatable.")
+    ],
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+) -> None:
+    """Add an FTP user, or give him a new password and new sources."""
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    users.add_user(_Conf.folder, name, password, source)
+    say(f"user {name} may send files of {', '.join(source).upper()}.")
+
+
+@user_app.command("list")
+def user_list(json: Json = False) -> None:
+    """List FTP users and the sources that they may send."""
+    records = [{"name": user.name, "sources": list(user.sources)} for user in users.list_users(_Conf.folder)]
+    show(records, ("name", "sources"), json_wanted=json, empty="There are no users.")
+
+
+@user_app.command("remove")
+def user_remove(name: str) -> None:
+    """Remove an FTP user; his files stay."""
+    users.remove_user(_Conf.folder, name)
+    say(f"user {name} is removed.")
+
+
+# --- looking --------------------------------------------------------------------------------------------
+
+
+@app.command()
+def status(
+    json: Json = False,
+    fail_on_exceptions: Annotated[
+        bool, typer.Option("--fail-on-exceptions", help="Exit with 1 if there is an open exception.")
+    ] = False,
+) -> None:
+    """Streams with their next number, gaps with age, counts by state, oldest ready, last load, exceptions."""
+    with _inbox().database.read() as connection:
+        found = views.status(connection)
+    if json:
+        say_json([found])
+    else:
+        for line in views.status_lines(found):
+            say(line)
+    if fail_on_exceptions and found["exceptions"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def files(
+    state: Annotated[list[State] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
+    source: Source = None,
+    api: Annotated[list[str] | None, typer.Option(help="Only of this API; may be repeated.")] = None,
+    limit: Limit = None,
+    json: Json = False,
+) -> None:
+    """List files in the order in which they came."""
+    wanted = views.Filter(states=state or (), sources=source or (), apis=api or (), limit=limit)
+    with _inbox().database.read() as connection:
+        records = views.files(connection, wanted)
+    columns = ("id", "name", "state", "received_at", "rows_loaded", "rows_rejected", "rows_parked", "reason")
+    show(records, columns, json_wanted=json, empty="No such file has arrived.")
+
+
+@app.command("show")
+def show_file(file: File, json: Json = False) -> None:
+    """One file's whole history."""
+    inbox = _inbox()
+    with inbox.database.read() as connection:
+        row = inbox.find(connection, file)
+        record = dict(row._mapping)
+        events = views.history(connection, row)
+    if json:
+        say_json([{**record, "history": events}])
+        return
+    for key, value in record.items():
+        if value is not None:
+            say(f"{key.replace('_', ' ')}: {value}")
+    show(events, ("at", "event", "state", "done_by", "reason"), json_wanted=False, empty="")
+
+
+@app.command()
+def why(file: File, json: Json = False) -> None:
+    """What a file waits for, since when, and what would release it."""
+    told = _inbox().why(file)
+    if json:
+        say_json([{"file": file, "why": told}])
+    else:
+        for line in told:
+            say(line)
+
+
+@app.command()
+def gaps(json: Json = False) -> None:
+    """Missing numbers by stream, with their age and what they hold back."""
+    with _inbox().database.read() as connection:
+        records = views.missing(connection)
+    columns = ("stream", "first", "last", "numbers", "since", "age", "holds_back")
+    shown = records if json else views.for_people(records)
+    show(shown, columns, json_wanted=json, empty="No number is missing.")
+
+
+@app.command()
+def rejects(file: File, json: Json = False) -> None:
+    """Rows of a file that were refused: line, field, reason, raw row."""
+    inbox = _inbox()
+    with inbox.database.read() as connection:
+        records = views.rejects(connection, inbox.find(connection, file))
+    show(records, ("line", "field", "reason", "raw"), json_wanted=json, empty="No row was rejected.")
+
+
+@app.command()
+def parked(limit: Limit = None, json: Json = False) -> None:
+    """Rows that wait until their parents come."""
+    with _inbox().database.read() as connection:
+        records = views.parked(connection, limit)
+    columns = ("name", "line", "waits_table", "waits_key", "parked_at", "raw")
+    show(records, columns, json_wanted=json, empty="No row is parked.")
+
+
+@app.command()
+def exceptions(
+    everything: Annotated[bool, typer.Option("--all", help="Those of the past too.")] = False,
+    json: Json = False,
+) -> None:
+    """What needs a person: what happened, what was kept, what to do."""
+    with _inbox().database.read() as connection:
+        records = views.incidents(connection, closed=everything)
+    columns = ("kind", "subject", "first_seen", "count", "happened", "kept", "todo")
+    show(records, columns, json_wanted=json, empty="There is no open exception.")
+
+
+@app.command()
+def catalog(
+    api: Annotated[str | None, typer.Argument(help="One API's fields, keys and references.")] = None,
+    json: Json = False,
+) -> None:
+    """The APIs by level of precedence, or one of them."""
+    found = read_catalog()
+    if api is None:
+        overview = ("level", "api", "fields", "tables", "purpose")
+        show(catalog_views.apis(found), overview, json_wanted=json, empty="The catalog is empty.")
+        return
+    columns = ("ordinal", "name", "type", "key", "required", "codes", "reference", "origin")
+    show(catalog_views.fields(found, api), columns, json_wanted=json, empty="The API has no fields.")
+
+
+# --- deciding -------------------------------------------------------------------------------------------
+
+
+@app.command()
+def replay(
+    file: Files = None,
+    held: Annotated[bool, typer.Option("--held", help="All held files.")] = False,
+    quarantined: Annotated[bool, typer.Option("--quarantined", help="All quarantined files.")] = False,
+    loaded: Annotated[bool, typer.Option("--loaded", help="All loaded files.")] = False,
+    source: Source = None,
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Judge held files anew, try quarantined ones again, load loaded ones again."""
+    chosen = {State.HELD: held, State.QUARANTINED: quarantined, State.LOADED: loaded}
+    states = [state for state, wanted in chosen.items() if wanted]
+    if not file and not states:
+        raise UsageError("Name files, or give --held, --quarantined or --loaded.")
+    decision = _decision(reason, by, dry_run)
+    _show_touched(_inbox().replay(file or [], states, source or [], decision), json, dry_run)
+
+
+@app.command()
+def withdraw(
+    file: Annotated[list[str], typer.Argument(metavar="FILE…")],
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Set files aside that shall not load."""
+    _show_touched(_inbox().withdraw(file, _decision(reason, by, dry_run)), json, dry_run)
+
+
+@app.command()
+def skip(
+    source: str,
+    numbers: Annotated[str, typer.Argument(metavar="N[-M]")],
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Give up missing numbers, so that what waits for them can load."""
+    try:
+        first, last = parse_range(numbers)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    given_up = _inbox().skip(source, first, last, _decision(reason, by, dry_run))
+    records = [
+        {"stream": source.upper(), "first": part.first.sequence, "last": part.last.sequence}
+        for part in given_up
+    ]
+    columns = ("stream", "first", "last")
+    show(records, columns, json_wanted=json, empty="None of these numbers is missing; nothing was skipped.")
+    if dry_run:
+        complain("Only tried; nothing was changed.")
+
+
+@sequence_app.command("set")
+def sequence_set(
+    source: str,
+    number: Annotated[int, typer.Argument(metavar="N")],
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Say which number is due: forwards skips what is missing, backwards opens a new epoch."""
+    due = _inbox().set_sequence(source, number, _decision(reason, by, dry_run))
+    record = {"stream": source.upper(), "next": due.sequence, "epoch": due.epoch}
+    show([record], ("stream", "next", "epoch"), json_wanted=json, empty="")
+    if dry_run:
+        complain("Only tried; nothing was changed.")
+
+
+def say_json(value: object) -> None:
+    """Print JSON as it is; it needs no escaping for a terminal beyond its own."""
+    print(as_json(value))  # noqa: T201 - results go to standard output
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main()

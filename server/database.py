@@ -1,0 +1,178 @@
+"""The database: engines that behave alike on SQLite and MariaDB, and one writer at a time on SQLite.
+
+SQLite is opened with a write-ahead log, `synchronous=FULL` and foreign keys; a write transaction begins with
+BEGIN IMMEDIATE behind a fair file lock, so that a command gets its turn between two loads (measured: without
+the lock it starves). MariaDB runs in strict mode at READ COMMITTED, in UTC.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError, InterfaceError
+
+# MariaDB errors that pass by themselves: too many connections, disk full, server shutdown, table full, lock
+# wait time-out, deadlock, read-only, killed, lost or refused connections.
+_PASSING_MYSQL = {1021, 1040, 1053, 1114, 1158, 1159, 1160, 1161, 1180, 1203, 1205, 1213, 1290, 1317, 1927}
+_PASSING_MYSQL |= {2002, 2003, 2006, 2013, 2055}
+_AWAY_MYSQL = {1040, 1053, 1158, 1159, 1160, 1161, 1927, 2002, 2003, 2006, 2013, 2055}
+_PASSING_SQLITE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT,
+}
+_PASSING_OS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOMEM}
+
+
+def passes_by_itself(error: BaseException) -> bool:
+    """Whether trying again later is all that is needed (contract L9); told by type and code, not by text."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated or isinstance(error, InterfaceError):
+            return True
+        return _code(error.orig) in (_PASSING_SQLITE if _is_sqlite(error.orig) else _PASSING_MYSQL)
+    return isinstance(error, OSError) and error.errno in _PASSING_OS
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that the database cannot be reached, rather than that it is busy or full."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if _is_sqlite(error.orig):
+        return _code(error.orig) == sqlite3.SQLITE_CANTOPEN
+    return error.connection_invalidated or _code(error.orig) in _AWAY_MYSQL
+
+
+def _is_sqlite(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.Error)
+
+
+def _code(error: BaseException | None) -> int | None:
+    if isinstance(error, sqlite3.Error):
+        extended = getattr(error, "sqlite_errorcode", None)
+        return None if extended is None else extended & 0xFF
+    if error is not None and error.args and isinstance(error.args[0], int):
+        return error.args[0]
+    return None
+
+
+class Database:
+    """One database, opened for reading and for writing.
+
+    Args:
+        url: SQLite or MariaDB/MySQL; made by `config`.
+        timeout_seconds: how long to wait for a connection or a lock before an error.
+        answer_seconds: how long MariaDB may take to answer; None waits for as long as a load takes.
+    """
+
+    def __init__(self, url: URL, *, timeout_seconds: float = 30, answer_seconds: float | None = None) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        arguments: dict[str, Any] = {"timeout": timeout_seconds}
+        if self.is_sqlite:
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        else:
+            arguments = {"connect_timeout": max(1, int(timeout_seconds)), "charset": "utf8mb4"}
+            if answer_seconds is not None:
+                arguments |= {"read_timeout": answer_seconds, "write_timeout": answer_seconds}
+        self.engine = create_engine(
+            url,
+            connect_args=arguments,
+            pool_pre_ping=not self.is_sqlite,
+            **({} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}),
+        )
+        event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mariadb)
+        if self.is_sqlite:
+            event.listen(self.engine, "begin", _begin_sqlite)
+        self._turn = _WriterLock(Path(str(url.database))) if self.is_sqlite else None
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state and changes nothing."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self, purpose: str, waiting: Callable[[str], None] | None = None) -> Iterator[Connection]:
+        """A transaction that is committed at the end, or rolled back by any exception.
+
+        Args:
+            purpose: what it is for, in words that a waiting command can show: `loading DT_0000017…`.
+            waiting: called once with the purpose of the one who is ahead, if there is one.
+        """
+        with contextlib.ExitStack() as stack:
+            if self._turn is not None:
+                stack.enter_context(self._turn.hold(purpose, waiting))
+            connection = stack.enter_context(self.engine.connect())
+            connection = connection.execution_options(inbox_write=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # SQLAlchemy's transactions begin where `_begin_sqlite` says, not where the driver guesses.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("inbox_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _prepare_mariadb(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"
+            "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00'"
+        )
+    connection.commit()
+
+
+class _WriterLock:
+    """A file lock with a turnstile, so that who comes first goes first.
+
+    A writer waits in the turnstile and takes the lock from within it; whoever releases the lock and wants it
+    again stands behind whoever was waiting.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._turnstile = database.with_name(database.name + "-turnstile")
+        self._lock = database.with_name(database.name + "-writer")
+
+    @contextlib.contextmanager
+    def hold(self, purpose: str, waiting: Callable[[str], None] | None) -> Iterator[None]:
+        with self._lock.open("a+b") as lock:
+            with self._turnstile.open("ab") as turnstile:
+                if waiting is not None and not (_try(turnstile) and _try(lock)):
+                    lock.seek(0)
+                    waiting(lock.read(200).decode("utf-8", "replace").strip() or "another command")
+                fcntl.flock(turnstile, fcntl.LOCK_EX)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            os.ftruncate(lock.fileno(), 0)
+            lock.write(purpose.encode())
+            lock.flush()
+            yield
+
+
+def _try(handle: Any) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,160 @@
+"""Incidents: what an operator has to know of, opened and closed by rule (contract E1).
+
+Each rule reads the ledger and says what is wrong now. `review` compares that with the open incidents: what is
+new is opened, what goes on is counted, what is gone is closed. So nothing has to remember to close one.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from loaders import records
+from server import gaps, schema
+from server.config import Settings
+from server.states import State
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something that is wrong at this moment; `kind` and `subject` tell one from another."""
+
+    kind: str
+    subject: str
+    happened: str
+    kept: str
+    todo: str
+
+
+Rule = Callable[[Connection, Settings, datetime], Iterator[Condition]]
+
+
+def _gaps(connection: Connection, settings: Settings, now: datetime) -> Iterator[Condition]:
+    for gap in gaps.find(connection):
+        age = gap.age_seconds(now)
+        if age >= settings.sequence.gap_alert_after:
+            yield Condition(
+                kind="gap",
+                subject=f"{gap.stream} {gap.missing}",
+                happened=f"{gap.missing} of {gap.stream} has not arrived.",
+                kept=f"{gap.holds_back} later file(s) are held.",
+                todo=f"Have the sender send it again, or run `kore-inbox skip {gap.stream} "
+                f"{gap.missing.first.sequence}-{gap.missing.last.sequence}`.",
+            )
+
+
+def _refused(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
+    file = schema.file
+    query = (
+        select(
+            file.c.name, file.c.cause, func.max(file.c.id).label("id"), func.max(file.c.reason).label("why")
+        )
+        .where(file.c.state == State.REFUSED)
+        .group_by(file.c.name, file.c.cause)
+    )
+    for row in connection.execute(query):
+        yield Condition(
+            kind=row.cause,
+            subject=row.name,
+            happened=f"{row.name} was refused: {row.why}.",
+            kept="Its bytes are kept.",
+            todo=f"See `kore-inbox show {row.id}`; `replay` judges it anew, `withdraw` sets it aside.",
+        )
+
+
+def _quarantined(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
+    file = schema.file
+    query = select(file.c.id, file.c.name, file.c.reason).where(file.c.state == State.QUARANTINED)
+    for row in connection.execute(query):
+        yield Condition(
+            kind="quarantined",
+            subject=row.name,
+            happened=f"{row.name} was not loaded: {row.reason}",
+            kept="No row of it went in; the file is kept in quarantine.",
+            todo="Send a corrected file under the same name, or run "
+            f"`kore-inbox replay {row.id}` or `kore-inbox withdraw {row.id}`.",
+        )
+
+
+def _rejected(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
+    file = schema.file
+    row_of = records.rejected_row
+    query = (
+        select(file.c.id, file.c.name, func.count().label("rows"))
+        .join(row_of, row_of.c.file_id == file.c.id)
+        .where(file.c.state == State.LOADED)
+        .group_by(file.c.id, file.c.name)
+    )
+    for row in connection.execute(query):
+        yield Condition(
+            kind="rejected rows",
+            subject=row.name,
+            happened=f"{row.rows} row(s) of {row.name} were rejected.",
+            kept="The good rows are in; the rejected ones are kept with their reasons.",
+            todo=f"See `kore-inbox rejects {row.id}`.",
+        )
+
+
+def _parked(connection: Connection, settings: Settings, now: datetime) -> Iterator[Condition]:
+    parked = records.parked_row
+    before = now - timedelta(seconds=settings.load.park_alert_after)
+    query = (
+        select(parked.c.api, parked.c.waits_table, func.count().label("rows"))
+        .where(parked.c.parked_at <= before)
+        .group_by(parked.c.api, parked.c.waits_table)
+    )
+    for row in connection.execute(query):
+        yield Condition(
+            kind="parked rows",
+            subject=f"{row.api} waits for {row.waits_table}",
+            happened=f"{row.rows} row(s) of {row.api} have waited too long for rows of {row.waits_table}.",
+            kept="They stay parked, and go in by themselves when their parents come.",
+            todo="See `kore-inbox parked`; have the sender export the parents.",
+        )
+
+
+def _retried(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
+    file = schema.file
+    query = select(file.c.name, file.c.attempts, file.c.reason).where(
+        file.c.state == State.READY, file.c.attempts >= 3
+    )
+    for row in connection.execute(query):
+        yield Condition(
+            kind="retried",
+            subject=row.name,
+            happened=f"{row.name} could not be loaded in {row.attempts} tries: {row.reason}",
+            kept="It is tried again by itself.",
+            todo="Look after the cause: disk, locks, or the database.",
+        )
+
+
+RULES: tuple[Rule, ...] = (_gaps, _refused, _quarantined, _rejected, _parked, _retried)
+
+
+def review(connection: Connection, settings: Settings, now: datetime) -> None:
+    """Bring the incidents up to date with the ledger, in the caller's write transaction."""
+    table = schema.incident
+    wrong = {
+        (found.kind, found.subject[:255]): found
+        for rule in RULES
+        for found in rule(connection, settings, now)
+    }
+    known = {
+        (row.kind, row.subject): row for row in connection.execute(select(table).where(table.c.open == 1))
+    }
+    for key, found in wrong.items():
+        texts = {"happened": found.happened, "kept": found.kept, "todo": found.todo}
+        row = known.get(key)
+        if row is None:
+            connection.execute(
+                insert(table).values(
+                    kind=key[0], subject=key[1], open=1, first_seen=now, last_seen=now, count=1, **texts
+                )
+            )
+        elif any(getattr(row, name) != text for name, text in texts.items()):
+            again = {"last_seen": now, "count": table.c.count + 1, **texts}
+            connection.execute(update(table).where(table.c.id == row.id).values(again))
+    for key, row in known.items():
+        if key not in wrong:
+            connection.execute(update(table).where(table.c.id == row.id).values(open=None, closed_at=now))

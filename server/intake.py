@@ -1,0 +1,194 @@
+"""Intake: what is new in the spool enters the ledger, judged by name and number.
+
+Runs in the loader process, many receipts in one transaction. The decisions are `sequence`'s; here they are
+carried out. The same functions judge a file anew when it is replayed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from loaders import records
+from server import ledger, schema
+from server.config import Settings
+from server.names import FileName, NameRefused, parse
+from server.sequence import Arrival, Holder, Verdict, Version, judge, stream_of, version_of
+from server.spool import Receipt, Spool
+from server.states import Event, State
+
+# Why a file is quarantined or refused, as `inbox_file.cause` has it.
+BAD_NAME = "bad name"
+CONFLICT = "conflict"
+UNKNOWN_API = "unknown API"
+REJECTED_ROWS = "rejected rows"
+BYTES_MISSING = "bytes missing"
+INTERNAL = "internal error"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A file that asks for its number."""
+
+    file_id: int
+    name: FileName
+    version: Version
+    sha256_lf: str
+    size_bytes: int
+    data: str
+    sender: str
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Judges files.
+
+    Attributes:
+        settings: scope of sequences, integrations, ranks.
+        known_apis: the catalog's, asked for each time.
+        spool: where the bytes are, to see whether a file begins with another.
+    """
+
+    settings: Settings
+    known_apis: Callable[[], frozenset[str]]
+    spool: Spool
+
+    def register(self, connection: Connection, receipt: Receipt, now: datetime) -> bool:
+        """Enter a receipt and decide about its file; a receipt that is known already changes nothing.
+
+        Returns:
+            whether its bytes are needed no more, since another file holds the same ones.
+        """
+        if ledger.is_registered(connection, receipt.id):
+            return False
+        try:
+            name = parse(receipt.name)
+        except NameRefused as error:
+            file_id = ledger.add_file(connection, receipt, None, now)
+            _refuse(connection, file_id, BAD_NAME, receipt.refusal or str(error), now)
+            return False
+        if receipt.refusal is not None:
+            file_id = ledger.add_file(connection, receipt, name, now)
+            _refuse(connection, file_id, CONFLICT, receipt.refusal, now)
+            return False
+        stream = self._open_stream(connection, name, now)
+        version = version_of(name.sequence, stream.expected)
+        file_id = ledger.add_file(connection, receipt, name, now, stream_id=stream.id, version=version)
+        case = _Case(
+            file_id, name, version, receipt.sha256_lf, receipt.size_bytes, receipt.data, receipt.user
+        )
+        return self._judge(connection, case, stream, now) is Verdict.DUPLICATE
+
+    def rejudge(self, connection: Connection, row: Row[Any], now: datetime, *, by: str, reason: str) -> None:
+        """Judge a file anew as if it had just come (contract A6, section 8 `replay`).
+
+        Args:
+            connection: in a write transaction.
+            row: of `inbox_file`, in any state but duplicate or replaced.
+            now: UTC.
+            by: who wants it.
+            reason: why.
+        """
+        if row.state == State.HELD:
+            stream = ledger.stream_by_id(connection, row.stream_id)
+            ledger.move_on(connection, stream, now)
+            return
+        state = ledger.move(connection, row.id, Event.REPLAYED, now, by=by, reason=reason, retry_at=None)
+        if state is not State.RECEIVED:
+            return
+        if row.api is None:
+            _refuse(connection, row.id, BAD_NAME, row.reason, now)
+            return
+        name = parse(row.name)
+        stream = self._open_stream(connection, name, now)
+        version = Version.of(row.version) if row.holder else version_of(name.sequence, stream.expected)
+        case = _Case(row.id, name, version, row.sha256_lf, row.size_bytes, row.data, row.sender)
+        if row.holder:
+            self._place(connection, case, stream, now)
+        else:
+            ledger.change(connection, row.id, stream_id=stream.id, version=int(version))
+            self._judge(connection, case, stream, now)
+
+    def _open_stream(self, connection: Connection, name: FileName, now: datetime) -> ledger.Stream:
+        rank = self.settings.source(name.source).rank
+        return ledger.open_stream(connection, stream_of(name, self.settings.sequence.scope), rank, now)
+
+    def _judge(self, connection: Connection, case: _Case, stream: ledger.Stream, now: datetime) -> Verdict:
+        holding = ledger.holder(connection, stream.id, case.version)
+        holder = None if holding is None else ledger.as_holder(holding)
+        verdict = judge(case.version, self._arrival(case, holder), stream.expected, holder)
+        if holding is None:
+            self._take_number(connection, case, stream, now)
+        elif verdict is Verdict.REPLACEMENT:
+            ledger.move(
+                connection,
+                holding.id,
+                Event.REPLACED,
+                now,
+                reason=f"replaced by file {case.file_id}",
+                holder=None,
+            )
+            records.forget_rows(connection, holding.id)
+            self._take_number(connection, case, stream, now)
+        elif verdict is Verdict.DUPLICATE:
+            reason = f"the same bytes as file {holding.id}"
+            ledger.move(connection, case.file_id, Event.SAME_AGAIN, now, reason=reason)
+            if holder is not None and holder.state is State.QUARANTINED:
+                self.rejudge(connection, holding, now, by=case.sender, reason="it came again")
+        else:
+            reason = (
+                f"number {case.name.sequence:07d} belongs to {holding.name}, which is {holding.state} and "
+                "holds other bytes; that file stays"
+            )
+            _refuse(connection, case.file_id, CONFLICT, reason, now)
+        return verdict
+
+    def _arrival(self, case: _Case, holder: Holder | None) -> Arrival:
+        begins = (
+            holder is not None
+            and holder.name == str(case.name)
+            and case.size_bytes > holder.size_bytes
+            and self.spool.begins_with(case.data, holder.size_bytes, holder.sha256)
+        )
+        return Arrival(str(case.name), case.sha256_lf, begins)
+
+    def _take_number(self, connection: Connection, case: _Case, stream: ledger.Stream, now: datetime) -> None:
+        ledger.change(connection, case.file_id, holder=1)
+        if case.version == stream.expected:
+            stream, _ = ledger.move_on(connection, stream, now)
+        self._place(connection, case, stream, now)
+
+    def _place(self, connection: Connection, case: _Case, stream: ledger.Stream, now: datetime) -> None:
+        """Ready, held or quarantined, for a file that has its number."""
+        stranger = self._stranger(case.name)
+        if stranger:
+            ledger.move(connection, case.file_id, Event.UNKNOWN_API, now, reason=stranger, cause=UNKNOWN_API)
+        elif case.version > stream.expected:
+            ledger.move(connection, case.file_id, Event.TOO_EARLY, now, cause=None)
+        else:
+            ledger.move(connection, case.file_id, Event.IN_TURN, now, cause=None)
+
+    def _stranger(self, name: FileName) -> str:
+        """Why a name's API or integration is not known here, or nothing (contract N5)."""
+        if name.api not in self.known_apis():
+            return f"the catalog has no API {name.api}; the file is judged anew when it has one"
+        known = self.settings.inbox.integrations
+        if known and name.integration not in known:
+            return f"the settings have no integration {name.integration}; it is judged anew when they have"
+        return ""
+
+
+def strangers(connection: Connection) -> list[Row[Any]]:
+    """The files that are quarantined for their API or integration, in order of arrival."""
+    query = (
+        select(schema.file)
+        .where(schema.file.c.state == State.QUARANTINED, schema.file.c.cause == UNKNOWN_API)
+        .order_by(schema.file.c.id)
+    )
+    return list(connection.execute(query))
+
+
+def _refuse(connection: Connection, file_id: int, cause: str, reason: str, now: datetime) -> None:
+    ledger.move(connection, file_id, Event.REFUSED, now, reason=reason, cause=cause)

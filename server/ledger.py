@@ -1,0 +1,407 @@
+"""The ledger: what became of every file. The only way to change a file's state is here.
+
+Every function works in the caller's transaction; the caller decides what belongs together. `states.after`
+says which moves there are; a move that another process made first changes no row, and is told by the result.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, literal, select, update
+
+from server import schema
+from server.names import FileName
+from server.sequence import Holder, Range, Version, advance
+from server.spool import Receipt
+from server.states import Event, State, after, leaving_by
+
+FIRST_EXPECTED = Version(0, 1)
+
+_file = schema.file
+_stream = schema.stream
+_skip = schema.skip
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream as the ledger has it."""
+
+    id: int
+    name: str
+    expected: Version
+    rank: int
+
+
+def now_utc() -> datetime:
+    """The time in UTC, without a zone, as the ledger's columns have it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class LeaseLost(Exception):
+    """Another loader has taken over; whatever this one was doing must not be committed (contract D3)."""
+
+
+# --- streams ---------------------------------------------------------------------------------------------
+
+
+def stream_by_name(connection: Connection, name: str, *, lock: bool = False) -> Stream | None:
+    """A stream, or None if no file of it has come yet.
+
+    Args:
+        connection: in a transaction.
+        name: the stream's.
+        lock: keep others from changing it until the transaction ends.
+    """
+    query = select(_stream).where(_stream.c.name == name)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    return None if row is None else _as_stream(row)
+
+
+def stream_by_id(connection: Connection, stream_id: int) -> Stream:
+    """A stream that a file belongs to, locked until the transaction ends."""
+    query = select(_stream).where(_stream.c.id == stream_id).with_for_update()
+    return _as_stream(connection.execute(query).one())
+
+
+def streams(connection: Connection) -> list[Stream]:
+    """All streams, by rank."""
+    return [_as_stream(row) for row in connection.execute(select(_stream).order_by(_stream.c.rank))]
+
+
+def ranks(connection: Connection) -> dict[int, int]:
+    """For each stream's id its place among all, the highest of which wins; equal ranks go by name."""
+    query = select(_stream.c.id).order_by(_stream.c.rank, _stream.c.name)
+    return {stream_id: place for place, stream_id in enumerate(connection.execute(query).scalars())}
+
+
+def open_stream(connection: Connection, name: str, rank: int | None, now: datetime) -> Stream:
+    """The stream of that name, made if it is new, and locked until the transaction ends.
+
+    Args:
+        connection: in a write transaction.
+        name: see `sequence.stream_of`.
+        rank: the one set for its source, or None for the order of first appearance (contract L7.1).
+        now: UTC.
+    """
+    found = stream_by_name(connection, name, lock=True)
+    if found is not None:
+        return found
+    if rank is None:
+        rank = connection.execute(select(func.coalesce(func.max(_stream.c.rank), 0))).scalar_one() + 1
+    connection.execute(
+        insert(_stream).values(name=name, expected=int(FIRST_EXPECTED), rank=rank, created_at=now)
+    )
+    made = stream_by_name(connection, name, lock=True)
+    if made is None:  # pragma: no cover - it was inserted in this transaction
+        raise LookupError(name)
+    return made
+
+
+def _as_stream(row: Row[Any]) -> Stream:
+    return Stream(row.id, row.name, Version.of(row.expected), row.rank)
+
+
+def arrived(connection: Connection, stream_id: int, since: Version) -> Iterator[Version]:
+    """Versions from `since` on whose files have arrived, ascending, whatever became of them (contract D2)."""
+    query = (
+        select(_file.c.version)
+        .where(_file.c.stream_id == stream_id, _file.c.holder == 1, _file.c.version >= int(since))
+        .order_by(_file.c.version)
+    )
+    for row in connection.execution_options(yield_per=1000).execute(query):
+        yield Version.of(row.version)
+
+
+def skips(connection: Connection, stream_id: int, since: Version) -> list[Range]:
+    """Ranges that were given up, from `since` on, ascending."""
+    query = (
+        select(_skip.c.first, _skip.c.last)
+        .where(_skip.c.stream_id == stream_id, _skip.c.last >= int(since))
+        .order_by(_skip.c.first)
+    )
+    return [Range(Version.of(row.first), Version.of(row.last)) for row in connection.execute(query)]
+
+
+def holder(connection: Connection, stream_id: int, version: Version) -> Row[Any] | None:
+    """The file that has a number, as a row of `inbox_file`."""
+    query = select(_file).where(
+        _file.c.stream_id == stream_id, _file.c.holder == 1, _file.c.version == int(version)
+    )
+    return connection.execute(query).one_or_none()
+
+
+def as_holder(row: Row[Any]) -> Holder:
+    """What `sequence.judge` needs to know of a file."""
+    return Holder(row.name, State(row.state), row.sha256_lf, row.size_bytes, row.sha256)
+
+
+def move_on(
+    connection: Connection, stream: Stream, now: datetime, *, start: Version | None = None
+) -> tuple[Stream, int]:
+    """Count what has arrived, and release all that the closed gap held back (contract S2).
+
+    Args:
+        connection: in a write transaction.
+        stream: as read in this transaction.
+        now: UTC.
+        start: where the operator sets the stream; by default where it is.
+
+    Returns:
+        the stream as it is now, and how many held files became ready.
+    """
+    begin = start or stream.expected
+    expected = advance(begin, arrived(connection, stream.id, begin), skips(connection, stream.id, begin))
+    if expected == stream.expected:
+        return stream, 0
+    connection.execute(update(_stream).where(_stream.c.id == stream.id).values(expected=int(expected)))
+    moved = replace(stream, expected=expected)
+    return moved, _release_below(connection, stream.id, expected, now)
+
+
+def _release_below(connection: Connection, stream_id: int, expected: Version, now: datetime) -> int:
+    held = (
+        (_file.c.state == State.HELD) & (_file.c.stream_id == stream_id) & (_file.c.version < int(expected))
+    )
+    ready = after(State.HELD, Event.GAP_CLOSED)
+    connection.execute(
+        insert(schema.event).from_select(
+            ["file_id", "stream_id", "at", "event", "state"],
+            select(
+                _file.c.id,
+                _file.c.stream_id,
+                literal(now, schema.Moment),
+                literal(str(Event.GAP_CLOSED)),
+                literal(str(ready)),
+            ).where(held),
+        )
+    )
+    return connection.execute(update(_file).where(held).values(state=ready, reason=None)).rowcount
+
+
+def give_up(
+    connection: Connection, stream: Stream, missing: Iterable[Range], now: datetime, *, by: str, reason: str
+) -> tuple[Stream, int]:
+    """Record numbers as skipped and go on without them (contract S4); returns what `move_on` does."""
+    for part in missing:
+        connection.execute(
+            insert(_skip).values(
+                stream_id=stream.id,
+                first=int(part.first),
+                last=int(part.last),
+                skipped_by=by,
+                reason=reason,
+                at=now,
+            )
+        )
+        note(connection, now, event="skipped", stream_id=stream.id, by=by, reason=f"{part}: {reason}")
+    return move_on(connection, stream, now)
+
+
+# --- files -----------------------------------------------------------------------------------------------
+
+
+def is_registered(connection: Connection, receipt_id: str) -> bool:
+    """Whether the ledger knows a receipt; registering twice is harmless."""
+    query = select(_file.c.id).where(_file.c.receipt == receipt_id)
+    return connection.execute(query).first() is not None
+
+
+def add_file(
+    connection: Connection,
+    receipt: Receipt,
+    name: FileName | None,
+    now: datetime,
+    *,
+    stream_id: int | None = None,
+    version: Version | None = None,
+) -> int:
+    """Enter a received file, in state *received*; returns its id.
+
+    Args:
+        connection: in a write transaction.
+        receipt: from the spool.
+        name: None if it is outside the grammar.
+        now: UTC.
+        stream_id: of the stream that it belongs to.
+        version: what its number stands for there.
+    """
+    values: dict[str, Any] = {
+        "receipt": receipt.id,
+        "name": receipt.name[:255] if name is None else str(name),
+        "stream_id": stream_id,
+        "version": None if version is None else int(version),
+        "state": State.RECEIVED,
+        "size_bytes": receipt.size_bytes,
+        "sha256": receipt.sha256,
+        "sha256_lf": receipt.sha256_lf,
+        "data": receipt.data,
+        "sender": receipt.user[:100],
+        "address": receipt.address[:100],
+        "received_at": datetime.fromisoformat(receipt.received_at).replace(tzinfo=None),
+        "registered_at": now,
+    }
+    if name is not None:
+        values |= {
+            "source": name.source,
+            "sequence": name.sequence,
+            "integration": name.integration,
+            "api": name.api,
+            "mode": name.mode,
+        }
+    key = connection.execute(insert(_file).values(values)).inserted_primary_key
+    if key is None:  # pragma: no cover - both databases return it
+        raise LookupError(receipt.id)
+    return int(key[0])
+
+
+def move(
+    connection: Connection,
+    file_id: int,
+    event: Event,
+    now: datetime,
+    *,
+    by: str | None = None,
+    reason: str | None = None,
+    **columns: Any,
+) -> State | None:
+    """Let something happen to a file, and write it down.
+
+    Args:
+        connection: in a write transaction.
+        file_id: the ledger's id.
+        event: what happens.
+        now: UTC.
+        by: who did it, if a person.
+        reason: becomes the file's `reason` and that of the event.
+        columns: of `inbox_file`, changed in the same step.
+
+    Returns:
+        the state that follows, or None if the file is no longer in a state that the event can leave.
+    """
+    for state in leaving_by(event):
+        follows = after(state, event)
+        moved = connection.execute(
+            update(_file)
+            .where(_file.c.id == file_id, _file.c.state == state)
+            .values(state=follows, reason=reason, **columns)
+        )
+        if moved.rowcount:
+            note(connection, now, event=event, file_id=file_id, state=follows, by=by, reason=reason)
+            return follows
+    return None
+
+
+def note(
+    connection: Connection,
+    now: datetime,
+    *,
+    event: str,
+    file_id: int | None = None,
+    stream_id: int | None = None,
+    state: str | None = None,
+    by: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Append to the history; nothing is ever removed from it."""
+    connection.execute(
+        insert(schema.event).values(
+            file_id=file_id,
+            stream_id=stream_id,
+            at=now,
+            event=event,
+            state=state,
+            done_by=by,
+            reason=reason,
+        )
+    )
+
+
+def change(connection: Connection, file_id: int, **columns: Any) -> None:
+    """Set columns of a file that are no state: its number, counts, the time of its next try."""
+    connection.execute(update(_file).where(_file.c.id == file_id).values(columns))
+
+
+def file_by_id(connection: Connection, file_id: int) -> Row[Any]:
+    """A file that is known to be there."""
+    return connection.execute(select(_file).where(_file.c.id == file_id)).one()
+
+
+def files_in(connection: Connection, state: State) -> list[Row[Any]]:
+    """All files of a state, in order of registration."""
+    return list(connection.execute(select(_file).where(_file.c.state == state).order_by(_file.c.id)))
+
+
+def count_unparked(connection: Connection, file_id: int, rows: int) -> None:
+    """Rows of an earlier file have gone in, or become void, and are parked no more."""
+    connection.execute(
+        update(_file)
+        .where(_file.c.id == file_id)
+        .values(rows_parked=_file.c.rows_parked - rows, rows_loaded=_file.c.rows_loaded + rows)
+    )
+
+
+def ready_files(connection: Connection, now: datetime) -> list[Row[Any]]:
+    """Files that may load now, those that wait for their next try left out."""
+    query = select(
+        _file.c.id, _file.c.name, _file.c.api, _file.c.stream_id, _file.c.version, _file.c.size_bytes
+    ).where(_file.c.state == State.READY, (_file.c.retry_at.is_(None)) | (_file.c.retry_at <= now))
+    return list(connection.execute(query))
+
+
+def stuck(connection: Connection) -> Mapping[tuple[int, str], int]:
+    """For (stream, API), the lowest version in quarantine: what `on_quarantine = "wait"` waits for."""
+    query = (
+        select(_file.c.stream_id, _file.c.api, func.min(_file.c.version))
+        .where(_file.c.state == State.QUARANTINED, _file.c.holder == 1)
+        .group_by(_file.c.stream_id, _file.c.api)
+    )
+    return {(stream_id, api): version for stream_id, api, version in connection.execute(query)}
+
+
+# --- the lease -------------------------------------------------------------------------------------------
+
+
+def take_lease(connection: Connection, owner: str, token: str, now: datetime, seconds: float) -> bool:
+    """Become the one active loader, if nobody else is (contract D3).
+
+    Args:
+        connection: in a write transaction.
+        owner: the node's name; a node's new loader takes over from its old one at once.
+        token: of this loader's life.
+        now: UTC, by the database's clock (`database_now`), which all nodes share.
+        seconds: how long the lease is good without being renewed.
+    """
+    lease = schema.lease
+    row = connection.execute(select(lease).where(lease.c.id == 1).with_for_update()).one_or_none()
+    values = {"owner": owner, "token": token, "expires_at": now + timedelta(seconds=seconds)}
+    if row is None:
+        connection.execute(insert(lease).values(id=1, **values))
+        return True
+    if row.owner != owner and row.expires_at > now:
+        return False
+    connection.execute(update(lease).where(lease.c.id == 1).values(values))
+    return True
+
+
+def check_lease(connection: Connection, token: str, now: datetime, seconds: float) -> None:
+    """Lock and renew the lease; every transaction of the loader begins with it.
+
+    Raises:
+        LeaseLost: another loader has it.
+    """
+    lease = schema.lease
+    renewed = connection.execute(
+        update(lease)
+        .where(lease.c.id == 1, lease.c.token == token)
+        .values(expires_at=now + timedelta(seconds=seconds))
+    )
+    if not renewed.rowcount:
+        raise LeaseLost
+
+
+def database_now(connection: Connection) -> datetime:
+    """The database's clock, UTC, in whole seconds or finer."""
+    moment: datetime = connection.execute(select(func.current_timestamp())).scalar_one()
+    return moment

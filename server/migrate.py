@@ -1,0 +1,87 @@
+"""Making and growing the schema: the ledger by Alembic, the target tables from the catalog.
+
+Both only ever add. It is done at the start of the loader and of any command that finds the schema missing or
+old; one process at a time does it. MariaDB commits around DDL, so each step must be harmless when repeated.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, select, table, text
+from sqlalchemy.schema import Column
+
+from loaders import tables
+from loaders.records import metadata
+from loaders.shapes import Catalog
+from server.database import Database
+from server.errors import InboxError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+# The newest file in `migrations/versions`; a test compares. Asking Alembic would cost every command 0.3 s.
+HEAD = "0001"
+
+_LOCK_SECONDS = 60
+
+
+def prepare(database: Database, catalog: Catalog) -> None:
+    """Make what is missing of ledger and tables.
+
+    Raises:
+        InboxError: the ledger is of a later version than this program.
+        DBAPIError: as the database says.
+    """
+    with _one_at_a_time(database) as connection:
+        found = _version(connection)
+        if found != HEAD:
+            if found is not None and found > HEAD:
+                raise InboxError(
+                    f"The ledger is of version {found}; this program knows {HEAD}.",
+                    kept="Nothing was changed.",
+                    todo="Run the newer program.",
+                )
+            _upgrade(connection)
+        tables.create_missing(connection, catalog)
+
+
+def is_prepared(database: Database) -> bool:
+    """Whether the ledger is there and of this program's version."""
+    with database.read() as connection:
+        return _version(connection) == HEAD
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.execute(
+        select(table("alembic_version", Column("version_num")))
+    ).scalar_one_or_none()
+    return version
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - slow to import, and rarely needed
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    config.attributes["metadata"] = metadata
+    command.upgrade(config, "head")
+
+
+@contextmanager
+def _one_at_a_time(database: Database) -> Iterator[Connection]:
+    with database.write("making the tables") as connection:
+        if database.is_sqlite:
+            yield connection
+            return
+        name = {"name": f"kore_inbox_schema_{database.url.database}"[:64]}
+        taken = connection.execute(text("SELECT GET_LOCK(:name, :wait)"), {**name, "wait": _LOCK_SECONDS})
+        if taken.scalar_one() != 1:
+            raise InboxError("Another process has been changing the schema for a minute.", todo="Try again.")
+        try:
+            yield connection
+        finally:
+            connection.execute(text("SELECT RELEASE_LOCK(:name)"), name)

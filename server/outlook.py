@@ -1,0 +1,98 @@
+"""What the receiver may know of the ledger while it answers a sender: a quick look, never a wait.
+
+The receiver never writes to the database and never depends on it (contract A4). It asks here for what the
+226 should say (contract A3) and whether a number is taken (A6, A7); an answer of None means that the database
+is away or slow, and the file is accepted all the same.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from server import ledger
+from server.config import Settings
+from server.database import Database
+from server.names import FileName
+from server.sequence import Holder, Range, Version, stream_of, version_of
+
+log = logging.getLogger("server.outlook")
+
+
+@dataclass(frozen=True)
+class View:
+    """A stream as the ledger has it, seen from one file's number.
+
+    Attributes:
+        version: what the file's number stands for.
+        expected: the version that is due.
+        holder: the registered file that has the number, if any.
+        holder_data: the name of the holder's bytes in the spool.
+        arrived: versions that are held from `expected` on, ascending, a thousand at most.
+        skipped: ranges given up from `expected` on, ascending.
+    """
+
+    version: Version
+    expected: Version
+    holder: Holder | None = None
+    holder_data: str = ""
+    arrived: tuple[Version, ...] = ()
+    skipped: tuple[Range, ...] = ()
+
+
+class Outlook(Protocol):
+    """Where the receiver looks."""
+
+    def look(self, name: FileName) -> View | None:
+        """The stream of a file, or None if the database does not answer in time. Safe in any thread."""
+
+
+# The receiver has to answer its sender; a database that takes longer than this is treated as away.
+_ANSWER_SECONDS = 1.0
+# After a failure nobody asks for so long, so that uploads keep their pace while the database is away (A4).
+_PAUSE_SECONDS = 5.0
+_ARRIVED_AT_MOST = 1000
+
+
+class LedgerOutlook:
+    """Looks at the real ledger, and looks away for a while when it does not answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._scope = settings.sequence.scope
+        self._database = Database(
+            settings.database_url, timeout_seconds=_ANSWER_SECONDS, answer_seconds=_ANSWER_SECONDS
+        )
+        self._ask_again_at = 0.0
+
+    def look(self, name: FileName) -> View | None:
+        """As `Outlook.look` says."""
+        if time.monotonic() < self._ask_again_at:
+            return None
+        try:
+            with self._database.read() as connection:
+                return self._view(connection, name)
+        except SQLAlchemyError as error:
+            log.warning("the ledger does not answer: %s", error, extra={"action": "look"})
+            self._ask_again_at = time.monotonic() + _PAUSE_SECONDS
+            return None
+
+    def _view(self, connection: Connection, name: FileName) -> View:
+        stream = ledger.stream_by_name(connection, stream_of(name, self._scope))
+        if stream is None:
+            first = ledger.FIRST_EXPECTED
+            return View(version=version_of(name.sequence, first), expected=first)
+        version = version_of(name.sequence, stream.expected)
+        held = ledger.arrived(connection, stream.id, stream.expected)
+        row = ledger.holder(connection, stream.id, version)
+        return View(
+            version=version,
+            expected=stream.expected,
+            holder=None if row is None else ledger.as_holder(row),
+            holder_data="" if row is None else row.data,
+            arrived=tuple(islice(held, _ARRIVED_AT_MOST)),
+            skipped=tuple(ledger.skips(connection, stream.id, stream.expected)),
+        )

@@ -1,0 +1,153 @@
+"""Receipts that the ledger does not know yet, kept in memory by stream and number.
+
+The receiver judges an arrival by the ledger and by these (contract A3). Most live for milliseconds; while
+the database is away they pile up, so what is asked of them must stay cheap with tens of thousands: the number
+that is due is found by bisection, not by counting.
+"""
+
+import threading
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import merge
+
+from server.names import LAST_SEQUENCE, FileName, NameRefused, parse
+from server.outlook import View
+from server.sequence import (
+    ROLLOVER_BELOW,
+    ROLLOVER_FROM,
+    Range,
+    Scope,
+    Version,
+    advance,
+    stream_of,
+)
+from server.spool import Receipt, Spool
+
+# To look which are registered costs a listing of `new/`: at most once in so long, and at most this part of
+# the time.
+_PRUNE_SECONDS = 1.0
+_PRUNE_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An accepted file that is not registered."""
+
+    receipt_id: str
+    name: FileName
+    data: str
+    size_bytes: int
+    sha256: str
+    sha256_lf: str
+
+    @classmethod
+    def of(cls, name: FileName, receipt: Receipt) -> "Entry":
+        """What is worth remembering of a receipt."""
+        return cls(receipt.id, name, receipt.data, receipt.size_bytes, receipt.sha256, receipt.sha256_lf)
+
+
+class _Stream:
+    """The entries of one stream, and their numbers in ascending order."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, list[Entry]] = {}
+        self.numbers: list[int] = []
+
+    def add(self, entry: Entry) -> None:
+        number = entry.name.sequence
+        if number not in self.entries:
+            insort(self.numbers, number)
+        self.entries.setdefault(number, []).append(entry)
+
+    def runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Numbers from `first` to `last` that follow on one another, as first and last of each run."""
+        numbers = self.numbers
+        at = bisect_left(numbers, first)
+        while at < len(numbers) and numbers[at] <= last:
+            # Within a run a number and its place grow alike, beyond it the number has grown more.
+            step = numbers[at] - at
+            end = bisect_right(range(len(numbers)), step, lo=at, key=lambda place: numbers[place] - place)
+            yield numbers[at], min(numbers[end - 1], last)
+            at = end
+
+
+class Pending:
+    """What was accepted and is not registered; safe in any thread."""
+
+    def __init__(self, spool: Spool, scope: Scope) -> None:
+        self._spool = spool
+        self._scope = scope
+        self._lock = threading.Lock()
+        self._streams: dict[str, _Stream] = {}
+        self._prune_at = 0.0
+
+    def load(self) -> None:
+        """Read what waits in the spool."""
+        for receipt_id in self._spool.pending_ids():
+            receipt = self._spool.read(receipt_id)
+            if receipt is None or receipt.refusal is not None:
+                continue
+            try:
+                name = parse(receipt.name)
+            except NameRefused:
+                continue
+            self.add(name, receipt)
+
+    def add(self, name: FileName, receipt: Receipt) -> None:
+        """Note an accepted file whose receipt is in place."""
+        with self._lock:
+            self._prune()
+            self._streams.setdefault(stream_of(name, self._scope), _Stream()).add(Entry.of(name, receipt))
+
+    def of(self, name: FileName) -> list[Entry]:
+        """The files that wait under the number of `name`, in order of acceptance.
+
+        Ask before the ledger is asked: what is registered in between is then seen at least once.
+        """
+        with self._lock:
+            stream = self._streams.get(stream_of(name, self._scope))
+            entries = [] if stream is None else list(stream.entries.get(name.sequence, ()))
+        return [entry for entry in entries if self._spool.is_pending(entry.receipt_id)]
+
+    def due(self, name: FileName, view: View) -> Version:
+        """The version that is due in a file's stream, by the ledger's view and these together."""
+        with self._lock:
+            stream = self._streams.get(stream_of(name, self._scope))
+            runs = iter(()) if stream is None else _versions(stream, view.expected)
+            # Runs are given as ranges, like skips: `advance` asks only that nothing is missing.
+            return advance(view.expected, view.arrived, merge(view.skipped, runs))
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(
+                len(entries) for stream in self._streams.values() for entries in stream.entries.values()
+            )
+
+    def _prune(self) -> None:
+        """Forget what is registered. Under the lock, so nothing is listed before and added after."""
+        began = time.monotonic()
+        if not self._streams or began < self._prune_at:
+            return
+        waiting = set(self._spool.pending_ids())
+        streams: dict[str, _Stream] = {}
+        for key, stream in self._streams.items():
+            for entries in stream.entries.values():
+                for entry in entries:
+                    if entry.receipt_id in waiting:
+                        streams.setdefault(key, _Stream()).add(entry)
+        self._streams = streams
+        now = time.monotonic()
+        self._prune_at = now + max(_PRUNE_SECONDS, (now - began) / _PRUNE_SHARE)
+
+
+def _versions(stream: _Stream, expected: Version) -> Iterator[Range]:
+    """The runs of a stream from the expected version on, into the next epoch near the end of one (S1)."""
+    epoch, number = expected
+    last = ROLLOVER_FROM - 1 if epoch and number < ROLLOVER_BELOW else LAST_SEQUENCE
+    for run in stream.runs(number, last):
+        yield Range(Version(epoch, run[0]), Version(epoch, run[1]))
+    if number >= ROLLOVER_FROM:
+        for run in stream.runs(1, ROLLOVER_BELOW - 1):
+            yield Range(Version(epoch + 1, run[0]), Version(epoch + 1, run[1]))

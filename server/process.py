@@ -1,0 +1,71 @@
+"""What the receiver and the loader have in common as processes.
+
+A child ends with its parent: its standard input is a pipe from the supervisor, and the end of that pipe, or
+SIGTERM, asks it to finish what it is doing and stop. SIGINT from a terminal is the supervisor's to handle.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from server.config import Settings, load_settings
+from server.errors import InboxError
+
+_FIELDS = ("action", "api", "sequence", "file_id", "user", "address")
+
+
+def run(conf: Path, work: Callable[[Settings, threading.Event], None]) -> int:
+    """Run a child's work until it is asked to stop; returns the exit code.
+
+    Args:
+        conf: the settings folder.
+        work: what the child does; it returns soon after the event is set.
+    """
+    settings = load_settings(conf)
+    log_to_stderr(settings.log.level)
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
+    try:
+        work(settings, stop)
+    except InboxError as error:
+        logging.getLogger("server").error("%s", error)
+        return 1
+    return 0
+
+
+def log_to_stderr(level: str) -> None:
+    """One line an event, with the time in UTC; control characters of names and values are escaped (X4)."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+class _OneLine(logging.Formatter):
+    """Fields that were given as `extra` follow the sentence as `key=value`."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
+        fields = [f"{name}={record.__dict__[name]}" for name in _FIELDS if name in record.__dict__]
+        return escaped(" ".join([super().formatMessage(record), *fields]))
+
+
+def escaped(text: str) -> str:
+    """Text in which nothing can steer a terminal or forge a line of a log."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def _wait_for_parent(stop: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    stop.set()

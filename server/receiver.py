@@ -1,0 +1,139 @@
+"""The receiver process: one spool, one FTP server, one loop.
+
+It holds the spool's lock, so a second receiver waits and gives up; it answers from the spool what an earlier
+one has accepted; and when it is told to stop it takes nothing new, lets running acceptances finish, answers
+them, and closes. Whoever is cut by that has no 226 and sends again.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pyftpdlib.ioloop import IOLoop
+
+from server.acceptance import Acceptance
+from server.answers import printable
+from server.config import Settings
+from server.errors import InboxError
+from server.ftp import Server
+from server.ftp_workers import Letterbox, Workers
+from server.outlook import Outlook
+from server.spool import Spool
+from server.users import Users
+
+log = logging.getLogger("server.ftp")
+
+_TIDY_SECONDS = 3600.0
+
+
+class Receiver:
+    """Receives files until it is stopped.
+
+    Args:
+        settings: of the inbox.
+        conf: the folder of `users.toml`.
+        outlook: what the ledger says.
+        known_apis: the catalog's APIs.
+    """
+
+    def __init__(
+        self, settings: Settings, conf: Path, outlook: Outlook, known_apis: Callable[[], frozenset[str]]
+    ) -> None:
+        self._settings = settings
+        self._conf = conf
+        self._outlook = outlook
+        self._known_apis = known_apis
+        self._stop = threading.Event()
+        self._resources = ExitStack()
+        self._letterbox: Letterbox | None = None
+
+    def start(self) -> None:
+        """Take the spool and listen; `serve_forever` does it if it was not done.
+
+        Raises:
+            SettingsError: `users.toml` cannot be used.
+            SpoolTaken: another receiver is running.
+            InboxError: the port is taken, or the spool cannot be made.
+        """
+        with ExitStack() as undo:
+            spool = Spool(self._settings.inbox.spool)
+            try:
+                spool.create()
+            except OSError as error:
+                raise InboxError(f"The spool {spool.root} cannot be made: {error.strerror}.") from error
+            undo.enter_context(spool.lock())
+            users = Users(self._conf)
+            self.acceptance = Acceptance(spool, self._settings, self._outlook, self._known_apis)
+            self.acceptance.load()
+            self._bridge_pyftpdlib_log()
+            self._ioloop: Any = IOLoop()
+            undo.callback(self._ioloop.close)
+            letterbox = Letterbox(self._ioloop)
+            self._workers = Workers(letterbox)
+            undo.callback(self._workers.close)
+            ftp = self._settings.ftp
+            try:
+                self._server = Server(ftp, self.acceptance, users, self._workers, self._ioloop)
+            except OSError as error:
+                raise InboxError(
+                    f"Port {ftp.port} of {ftp.host} cannot be listened on: {error.strerror or error}.",
+                    todo="Is another FTP server running? Set [ftp] host and port.",
+                ) from error
+            self._tidy()
+            self._ioloop.call_every(_TIDY_SECONDS, self._tidy)
+            self._letterbox = letterbox
+            self._resources = undo.pop_all()
+        log.info("listening on %s port %d", *self.address, extra={"action": "start"})
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port; the port that was given by the system where the settings say 0."""
+        host, port = self._server.address
+        return host, port
+
+    def serve_forever(self) -> None:
+        """Serve until `stop`; then everything is closed."""
+        if self._letterbox is None:
+            self.start()
+        stopping = False
+        soonest = None
+        with self._resources:
+            while not stopping or self._workers.unfinished:
+                soonest = self._ioloop.loop(soonest, blocking=False)
+                if self._stop.is_set() and not stopping:
+                    stopping = True
+                    log.info("stopping", extra={"action": "stop"})
+                    self._wind_up()
+        log.info("stopped", extra={"action": "stop"})
+
+    def stop(self) -> None:
+        """Have `serve_forever` end soon. Safe in any thread, in a signal handler, and at any time."""
+        self._stop.set()
+        if self._letterbox is not None:
+            self._letterbox.post(lambda: None)
+
+    def _wind_up(self) -> None:
+        self._server.stop_listening()
+        for session in list(self._server.sessions):
+            session.wind_up()
+
+    def _tidy(self) -> None:
+        self._workers.accept(self.acceptance.tidy, lambda _: None, None)
+
+    def _bridge_pyftpdlib_log(self) -> None:
+        library = logging.getLogger("pyftpdlib")
+        library.handlers = [_Bridge()]
+        library.propagate = False
+        # What pyftpdlib says at INFO is ours at DEBUG: we have a sentence for every event that matters.
+        library.setLevel(logging.INFO if log.isEnabledFor(logging.DEBUG) else logging.WARNING)
+
+
+class _Bridge(logging.Handler):
+    """Passes on what pyftpdlib says, with what clients sent escaped (X4)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelno if record.levelno >= logging.WARNING else logging.DEBUG
+        log.log(level, "%s", printable(record.getMessage()), exc_info=record.exc_info)

@@ -1,0 +1,98 @@
+"""`serve`: the receiver and the loader as child processes, started, watched, and stopped in order.
+
+A child that dies is started again, after a pause that grows while it keeps dying. On SIGTERM or SIGINT the
+receiver stops first, so that nothing new arrives, then the loader, which finishes what it is loading.
+"""
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from server.process import log_to_stderr
+
+log = logging.getLogger("server.supervisor")
+
+ROLES = ("receiver", "loader")
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LAST_PAUSE_SECONDS = 30.0
+# A child that has lived so long had a good start; the next pause is a short one again.
+_GOOD_LIFE_SECONDS = 60.0
+_LOOK_SECONDS = 0.2
+
+
+@dataclass
+class _Child:
+    role: str
+    conf: Path
+    process: subprocess.Popen[bytes] | None = None
+    pause_seconds: float = _FIRST_PAUSE_SECONDS
+    started_at: float = 0.0
+    start_at: float = field(default_factory=time.monotonic)
+
+    def look_after(self) -> None:
+        """Start it if it is due; notice if it has died."""
+        now = time.monotonic()
+        if self.process is None:
+            if now >= self.start_at:
+                self._start(now)
+        elif self.process.poll() is not None:
+            if now - self.started_at >= _GOOD_LIFE_SECONDS:
+                self.pause_seconds = _FIRST_PAUSE_SECONDS
+            log.error(
+                "the %s ended (%s); it is started again in %.1f s",
+                self.role,
+                _ending(self.process.returncode),
+                self.pause_seconds,
+                extra={"action": "restart"},
+            )
+            self._forget()
+            self.start_at = now + self.pause_seconds
+            self.pause_seconds = min(self.pause_seconds * 2, _LAST_PAUSE_SECONDS)
+
+    def stop(self) -> None:
+        """Ask it to finish, and wait for that as long as it takes: a load may not be cut off."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+            self._forget()
+
+    def _start(self, now: float) -> None:
+        # The child's standard input is the other end of a pipe that closes when this process ends, however.
+        self.process = subprocess.Popen(  # noqa: S603 - our own program with our own arguments
+            # -P: a folder `server` where the command happens to be run is not ours.
+            [sys.executable, "-P", "-m", "server.children", self.role, str(self.conf)],
+            stdin=subprocess.PIPE,
+        )
+        self.started_at = now
+
+    def _forget(self) -> None:
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+        self.process = None
+
+
+def serve(conf: Path, level: str) -> None:
+    """Run the inbox until SIGTERM or SIGINT."""
+    log_to_stderr(level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    children = [_Child(role, conf) for role in ROLES]
+    try:
+        while not stop.wait(_LOOK_SECONDS):
+            for child in children:
+                child.look_after()
+    finally:
+        log.info("stopping", extra={"action": "stop"})
+        for child in children:
+            child.stop()
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

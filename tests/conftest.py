@@ -1,0 +1,85 @@
+"""What all tests share: a fresh database per test on SQLite and on MariaDB, and nothing left running.
+
+MariaDB is a private server, one per test process, made on first use. Where its programs are missing the tests
+that need them fail and say so; none is ever skipped.
+
+Hypothesis runs the profile `ci` where the environment variable `CI` is set (the same examples every time, so
+that a red run is about the change and not about luck) and the profile `long` for `scripts/test --long`.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support import processes
+from tests.support.mariadb import PrivateMariaDB
+
+# A deadline per example measures the machine's other work, not ours.
+settings.register_profile("default", settings.get_profile("default"), deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100, print_blob=True)
+settings.register_profile(
+    "long", deadline=None, max_examples=2000, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_configure() -> None:
+    # A developer's own settings must not reach the inboxes under test.
+    for name in [name for name in os.environ if name.upper().startswith("KORE_INBOX_")]:
+        del os.environ[name]
+    processes.mark_what_we_start()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    """Fail the test that leaves a process behind, and end the process."""
+    yield
+    if left := processes.left_behind():
+        processes.end(left)
+        pytest.fail("left running: " + "; ".join(f"{pid} {command}" for pid, command in left.items()))
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[PrivateMariaDB]:
+    """The server that this process's tests share; a test that stops or kills one makes its own."""
+    with PrivateMariaDB() as server:
+        assert server.pid is not None
+        processes.LASTING.add(server.pid)
+        yield server
+    processes.LASTING.clear()
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """A function that makes one more empty database at each call and returns its SQLAlchemy URL."""
+    numbers = itertools.count(1)
+    if request.param == "sqlite":
+        # The first one has the plain name, which is the one that people meet in failures.
+        yield lambda: f"sqlite:///{tmp_path / 'inbox'}{_suffix(next(numbers))}.sqlite"
+        return
+    server: PrivateMariaDB = request.getfixturevalue("mariadb")
+    made: list[str] = []
+
+    def new_schema() -> str:
+        schema = f"inbox{_suffix(next(numbers))}"
+        url = server.create_schema(schema)
+        made.append(schema)
+        return url
+
+    yield new_schema
+    for schema in made:
+        server.drop_schema(schema)
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """The SQLAlchemy URL of a fresh, empty database; the test runs once on SQLite and once on MariaDB."""
+    return new_database()
+
+
+def _suffix(number: int) -> str:
+    return "" if number == 1 else f"_{number}"
