@@ -196,6 +196,9 @@ def _integer(length: int) -> Callable[[str], Value]:
     digits = len(str(largest))
 
     def convert(text: str) -> Value:
+        # Nearly all numbers are a few digits, and columns of numbers repeat little: this is a hot path.
+        if len(text) < digits and text.isdecimal() and text.isascii():
+            return int(text)
         negative, whole, decimals = _parts(text)
         if decimals:
             raise Refused(f"{shown(text)} is not a whole number")
@@ -210,8 +213,17 @@ def _integer(length: int) -> Callable[[str], Value]:
 
 def _decimal(precision: int, scale: int) -> Callable[[str], Value]:
     places = precision - scale
+    plain = (
+        re.compile(rf"(?:0|[1-9][0-9]{{0,{places - 1}}})\.([0-9]{{1,{scale}}})", re.ASCII)
+        if places and scale
+        else None
+    )
+    zeros = "0" * scale
 
     def convert(text: str) -> Value:
+        # A hot path, as above: amounts that lack nothing but zeros at their end.
+        if plain is not None and (match := plain.fullmatch(text)) is not None:
+            return text + zeros[match.end() - match.start(1) :]
         negative, whole, decimals = _parts(text)
         if len(decimals) > scale:
             raise Refused(f"{shown(text)} has {len(decimals)} decimals, {scale} allowed")

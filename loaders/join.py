@@ -5,7 +5,7 @@ made on the fly the lowest does, so that they too are the same in whatever order
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, repeat
 from typing import Any
@@ -19,6 +19,10 @@ from loaders.shapes import EXTRA, MARKS, Api, Reference, Table
 
 # Keys that a load remembers (of parents met, of rows written); more are asked for again, or all are assumed.
 REMEMBERED_KEYS = 100_000
+
+
+# Up to so many rows are cheaper to cut out one by one; a bad row in a thousand is the common case.
+_FEW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +45,33 @@ class Rows:
     def only(self, chosen: Collection[int]) -> "Rows":
         """The rows at some positions."""
         mask = [i in chosen for i in range(len(self))]
-        return Rows(
-            self.stream,
-            {name: list(compress(values, mask)) for name, values in self.columns.items()},
-            list(compress(self.versions, mask)),
-            list(compress(self.lines, mask)),
-            list(compress(self.file_ids, mask)),
-            list(compress(self.texts, mask)),
-        )
+        return self._each(lambda values: list(compress(values, mask)))
 
     def without(self, left_out: Collection[int]) -> "Rows":
         """The rows but for those at some positions."""
-        return self if not left_out else self.only(set(range(len(self))) - set(left_out))
+        if not left_out:
+            return self
+        if len(left_out) > _FEW:
+            return self.only(set(range(len(self))) - set(left_out))
+        backwards = sorted(left_out, reverse=True)
+
+        def shortened(values: Sequence[Any]) -> list[Any]:
+            kept = list(values)
+            for i in backwards:
+                del kept[i]
+            return kept
+
+        return self._each(shortened)
+
+    def _each(self, change: Callable[[Sequence[Any]], list[Any]]) -> "Rows":
+        return Rows(
+            self.stream,
+            {name: change(values) for name, values in self.columns.items()},
+            change(self.versions),
+            change(self.lines),
+            change(self.file_ids),
+            change(self.texts),
+        )
 
     def keys(self, columns: Sequence[str]) -> list[tuple[Value, ...]]:
         """By row, the values of some columns."""
@@ -101,16 +120,17 @@ class Join:
         """Make the parents that rows of one file mention; their attributes are the lowest mark's (L7.3)."""
         mentioned = self._mentioned.setdefault(parent.name, set())
         keys = rows.keys(reference.columns)
-        # The first mention has the lowest mark of its file, so later ones need not be looked at.
-        first = {key: i for i, key in zip(range(len(keys) - 1, -1, -1), reversed(keys), strict=True)}
-        new = {key: i for key, i in first.items() if key not in mentioned and None not in key}
+        new = {key for key in set(keys) - mentioned if None not in key}
         if not new:
             return
         if len(mentioned) > REMEMBERED_KEYS:
             mentioned.clear()
-        mentioned.update(new)
+        mentioned |= new
+        # The first mention has the lowest mark of its file, so later ones need not be looked at.
+        first = {key: i for i, key in zip(range(len(keys) - 1, -1, -1), reversed(keys), strict=True)}
         columns = tuple(reference.sources)
-        made = rows.only(set(new.values())).tuples([reference.sources[column] for column in columns])
+        chosen = rows.only({first[key] for key in new})
+        made = chosen.tuples([reference.sources[column] for column in columns])
         self._run(parent, columns, Winner.LOWEST, rows.stream, made)
 
     def _run(

@@ -22,7 +22,12 @@ def receive(settings: Settings, conf: Path, stop: threading.Event) -> None:
     """The receiver's life."""
     apis = frozenset(read_catalog())
     receiver = Receiver(settings, conf, LedgerOutlook(settings), lambda: apis)
-    threading.Thread(target=lambda: (stop.wait(), receiver.stop()), daemon=True).start()
+
+    def stop_when_asked() -> None:
+        stop.wait()
+        receiver.stop()
+
+    threading.Thread(target=stop_when_asked, daemon=True).start()
     receiver.serve_forever()
 
 

@@ -13,11 +13,12 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from loaders.catalog import read_catalog
-from server import catalog_views, setup, supervisor, users, views
+from server import catalog_views, setup, simulator, supervisor, users, views
 from server.admin import Decision, Inbox, Touched
 from server.config import conf_folder, load_settings
 from server.database import is_away, passes_by_itself
 from server.errors import InboxError, SettingsError, UsageError
+from server.names import LAST_SEQUENCE
 from server.output import as_json, complain, say, show
 from server.sequence import parse_range
 from server.states import State
@@ -144,11 +145,7 @@ def user_add(
     ] = False,
 ) -> None:
     """Add an FTP user, or give him a new password and new sources."""
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    users.add_user(_Conf.folder, name, password, source)
+    users.add_user(_Conf.folder, name, _password(password_stdin, confirm=True), source)
     say(f"user {name} may send files of {', '.join(source).upper()}.")
 
 
@@ -363,6 +360,52 @@ def sequence_set(
     show([record], ("stream", "next", "epoch"), json_wanted=json, empty="")
     if dry_run:
         complain("Only tried; nothing was changed.")
+
+
+# --- trying it out --------------------------------------------------------------------------------------
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path | None, typer.Option("--folder", help="Write the files there.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Push the files over FTP as this user.")] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    count: Annotated[int, typer.Option("--files", min=1, help="How many files.")] = 60,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of each file.")] = 50,
+    days: Annotated[int, typer.Option("--days", min=1, help="Days that the files spread over.")] = 3,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed makes another company.")] = 1,
+    source: Annotated[str, typer.Option("--source", help="The source of the file names.")] = "DT",
+    first: Annotated[int, typer.Option("--first", min=1, max=LAST_SEQUENCE, help="The first number.")] = 1,
+    connections: Annotated[int, typer.Option("--connections", min=1, help="Sessions at once.")] = 1,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Push in an order drawn from the seed.")] = False,
+) -> None:
+    """An ERP: make coherent exports of six APIs, and write them to a folder or push them to this inbox."""
+    if (folder is None) == (user is None):
+        raise UsageError("Say where the files go: --folder DIR, or --user NAME to push them over FTP.")
+    plan = simulator.Plan(
+        seed=seed, source=source.upper(), files=count, rows_per_file=rows, days=days, first_sequence=first
+    )
+    exports = simulator.simulate(plan)
+    if folder is not None:
+        say(f"{len(simulator.write(exports, folder))} files are in {folder}.")
+        return
+    ftp = load_settings(_Conf.folder).ftp
+    server = simulator.Server(ftp.host, ftp.port, user or "", _password(password_stdin, confirm=False))
+    seed_of_order = seed if shuffle else None
+    replies = simulator.push(exports, server, connections, seed_of_order, on_reply=lambda r: say(r.text))
+    refused = sum(not reply.accepted for reply in replies)
+    say(f"{len(replies) - refused} files accepted, {refused} not.")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _password(from_stdin: bool, *, confirm: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    prompted: str = typer.prompt("Password", hide_input=True, confirmation_prompt=confirm)
+    return prompted
 
 
 def say_json(value: object) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from loaders.load import Delivery, Outcome, Quarantine, SourceOptions, load
 from loaders.records import forget_rows, reject_rows
 from loaders.shapes import Catalog
-from server import gaps, incidents, ledger
+from server import gaps, incidents, ledger, unjoined
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
 from server.intake import BYTES_MISSING, INTERNAL, REJECTED_ROWS, Intake, strangers
@@ -340,8 +340,14 @@ class Dispatcher:
             return
         self._review_at = clock + (BUSY_REVIEW_SECONDS if worked else IDLE_REVIEW_SECONDS)
         self._changed = worked
+        found = None
+        if not worked:
+            with self.database.read() as connection:
+                found = unjoined.count(connection, self.catalog)
         with self._transaction("reviewing incidents") as (connection, now):
             incidents.review(connection, self.settings, now)
+            if found is not None:
+                unjoined.record(connection, found, now)
 
     def take_lease(self) -> bool:
         """Become or stay the active loader; False while another one is."""

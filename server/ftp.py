@@ -32,9 +32,10 @@ from server.users import User, Users
 log = logging.getLogger("server.ftp")
 
 OFFERED = (
-    "ABOR ALLO CDUP CWD EPSV FEAT HELP LIST MDTM MLSD MLST MODE NLST NOOP OPTS PASS PASV PWD QUIT REIN "
-    "RETR RNFR RNTO SIZE STAT STOR STRU SYST TYPE USER XCUP XCWD XPWD"
-).split()
+    *("ABOR", "ALLO", "CDUP", "CWD", "EPSV", "FEAT", "HELP", "LIST", "MDTM", "MLSD", "MLST", "MODE", "NLST"),
+    *("NOOP", "OPTS", "PASS", "PASV", "PWD", "QUIT", "REIN", "RETR", "RNFR", "RNTO", "SIZE", "STAT", "STOR"),
+    *("STRU", "SYST", "TYPE", "USER", "XCUP", "XCWD", "XPWD"),
+)
 
 # What RFC 959 allows during a transfer. QUIT is answered after it, which the RFC wants as well.
 _DURING_TRANSFER = ("ABOR", "STAT")
@@ -43,6 +44,10 @@ _DURING_TRANSFER = ("ABOR", "STAT")
 _QUEUE_LIMIT = 100
 
 _FAULT = Answer(451, "Not accepted: the inbox failed. Send it again later.")
+
+
+# Who a session is before its login; pyftpdlib lets nothing that needs a user pass until then.
+NOBODY = User("", ())
 
 
 class Permissions:
@@ -80,11 +85,17 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
     unicode_errors = "backslashreplace"
     auth_failed_timeout = 3.0
 
+    # Set by pyftpdlib, which is untyped.
+    username: str
+    _current_type: str
+    _in_dtp_queue: Any
+    _out_dtp_queue: Any
+
     def __init__(self, conn: socket.socket, server: "Server", ioloop: Any = None) -> None:
         self.timeout = server.settings.idle_timeout
         self.masquerade_address = server.settings.masquerade_address
         self.passive_ports = server.passive_ports
-        self.user: User | None = None
+        self.user: User = NOBODY
         self._busy = False
         self._ahead: deque[tuple[str, str, str]] = deque()
         super().__init__(conn, server, ioloop)
@@ -147,7 +158,7 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         """Send a reply of one line in printable ASCII, whatever a client has put into it (X4)."""
         super().respond(printable(resp), logfun)
 
-    # --- logging in (X1)
+    # --- logging in, contract X1
 
     def ftp_PASS(self, line: str) -> None:
         """Check a password on a worker thread (RFC 959 section 4.1.1)."""
@@ -273,7 +284,8 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
     def _shutdown_connecting_dtp(self) -> None:
         """Wait for no data connection any more, and forget the transfer that waited for it."""
         super()._shutdown_connecting_dtp()
-        waiting, self._in_dtp_queue, self._out_dtp_queue = self._in_dtp_queue, None, None
+        waiting = self._in_dtp_queue
+        self._in_dtp_queue = self._out_dtp_queue = None
         if waiting is not None:
             waiting[0].discard()
 
@@ -292,7 +304,7 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
     def flush_account(self) -> None:
         """After REIN or another USER."""
         super().flush_account()
-        self.user = None
+        self.user = NOBODY
 
     def _fields(self, action: str) -> dict[str, str]:
         return {"action": action, "user": printable(self.username), "address": self.remote_ip}

@@ -29,6 +29,9 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
 
     ac_in_buffer_size = _RECEIVE_BYTES
 
+    # Set by pyftpdlib, which is untyped.
+    file_obj: Any
+
     def __init__(self, sock: socket.socket, cmd_channel: Any) -> None:
         self.timeout = cmd_channel.timeout
         self.upload: Upload | None = None
@@ -108,8 +111,8 @@ class PassivePort(PassiveDTP):  # type: ignore[misc] # pyftpdlib is untyped
 class LastLook:
     """Looks from a worker thread whether a sender is still there (contract A5).
 
-    A killed client closes both connections at once, and the end of the data alone looks orderly. The socket is
-    a duplicate: the loop may close its own at any time, and its number may be another session's by then.
+    A killed client closes both connections at once, and the end of the data alone looks orderly. The socket
+    is a duplicate: the loop may close its own at any time, and its number may be another session's by then.
     """
 
     def __init__(self, control: socket.socket) -> None:

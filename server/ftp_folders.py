@@ -1,4 +1,4 @@
-"""The folders that an FTP client sees: one inbox under several names, and no disk behind it (contract A12, A1).
+"""The folders that an FTP client sees: one inbox under several names, no disk behind it (contract A12, A1).
 
 Old scripts change to a folder before they send; every alias of the settings, and each folder above it, is
 the same inbox as `/`. This class answers what pyftpdlib asks of a file system, and has nothing else: a

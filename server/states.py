@@ -1,7 +1,7 @@
 """States of a received file, and the only moves between them, as one table.
 
-Whatever changes a state asks `after`; a move that is not in the table raises and changes nothing. The
-diagram in the README is drawn from this table (`scripts/state_diagram.py`), so the two cannot differ.
+Whatever changes a state asks `after`; a move that is not in the table raises and changes nothing. A test
+holds the table of the README against this one, so that the two cannot differ.
 """
 
 from enum import StrEnum

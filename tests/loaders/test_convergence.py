@@ -1,7 +1,7 @@
 """The tables are a function of the set of files, not of the order in which they were loaded (contract L7).
 
-Small files of all APIs, from two streams, with rows that name the same few keys, are loaded in sequence; in any
-other order, some of them twice; and into a model that is written here in another way. All three end alike.
+Small files of all APIs, from two streams, with rows that name the same few keys, are loaded in sequence; in
+any other order, some of them twice; and into a model written here in another way. All three end alike.
 """
 
 import json

@@ -14,7 +14,7 @@ from tests.loaders.store import CATALOG, Store, customer, item, order, price
 # Anything that UTF-8 can say, but for what ends a cell or a line; with what has meaning elsewhere more often.
 nasty = st.text(
     st.one_of(
-        st.sampled_from(list("\"'\\%`;:?{}$\r N\x1a\x01é😀\u0301\u2028\u00a0") + ["\ufeff"]),
+        st.sampled_from("\"'\\%`;:?{}$\r N\x1a\x01é😀\u0301\u2028\u00a0\ufeff"),
         st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\0"),
     ),
     max_size=110,
@@ -24,13 +24,13 @@ nasty = st.text(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(names=st.lists(nasty, min_size=1, max_size=30))
 def test_a_text_arrives_exactly_as_sent_or_its_row_is_refused(store: Store, names: list[str]) -> None:
-    # A line's last cell, so that its end is next to the line's end.
+    # Another cell follows, since a CR in the last one would be part of the line's end.
     rows = [[f"K{i}", *[""] * 2, name, "x"] for i, name in enumerate(names)]
     with store.undone() as connection:
         outcome = store.load("CUSTOMERS", rows, connection=connection)
-        got = dict(store.rows("customers", "customer_number, customer_name", connection=connection))  # type: ignore[arg-type]
+        found = store.rows("customers", "customer_number, customer_name", connection=connection)
     wanted = {f"K{i}": name or None for i, name in enumerate(names) if len(name) <= 100}
-    assert got == wanted
+    assert found == sorted(wanted.items(), key=repr)
     assert outcome.rows_rejected == len(names) - len(wanted)
 
 

@@ -1,0 +1,128 @@
+"""A whole inbox as its operator runs it: `kore-inbox serve` and its children, on a port of its own."""
+
+import ftplib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from server import users
+from server.simulator import Server
+
+USER, PASSWORD = "erp", "a password for tests"
+
+
+class RunningInbox:
+    """Started by `with`; ended by SIGTERM, which must leave nothing running."""
+
+    def __init__(self, folder: Path, database_url: str, settings: str = "") -> None:
+        self.conf = folder / "conf"
+        self.conf.mkdir(parents=True)
+        self.url = database_url
+        self.spool = folder / "data" / "spool"
+        self.port = _free_port()
+        (self.conf / "inbox.toml").write_text(
+            f'[database]\nurl = "{database_url}"\n[ftp]\nport = {self.port}\n'
+            f'[inbox]\nspool = "{self.spool}"\n{settings}'
+        )
+        users.add_user(self.conf, USER, PASSWORD, ["DT", "XX"])
+        self.server = Server("127.0.0.1", self.port, USER, PASSWORD)
+        self.log = folder / "serve.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "RunningInbox":
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "server.cli", "--conf", str(self.conf), "serve"], stderr=log
+            )
+        until(self.listens, "the inbox listens")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(60)
+            self._process = None
+
+    def kill(self, role: str) -> None:
+        """`kill -9` one child, as the system's out-of-memory killer would; returns when it is gone."""
+        [pid] = self._children(role)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: pid not in self._children(role), f"the {role} is gone")
+
+    def _children(self, role: str) -> list[int]:
+        found = []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdecimal():
+                try:
+                    words = (folder / "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if role.encode() in words and str(self.conf).encode() in words:
+                    found.append(int(folder.name))
+        return found
+
+    def ftp(self) -> ftplib.FTP:
+        """A session of the ERP's user."""
+        session = ftplib.FTP(timeout=60)
+        session.connect("127.0.0.1", self.port)
+        session.login(USER, PASSWORD)
+        return session
+
+    def push(self, name: str, data: bytes) -> str:
+        """Store one file; returns the reply."""
+        with self.ftp() as session:
+            return session.storbinary(f"STOR {name}", BytesIO(data))
+
+    def command(self, *words: str, code: int = 0) -> str:
+        """What `kore-inbox` prints for an operator."""
+        done = subprocess.run(
+            [sys.executable, "-m", "server.cli", "--conf", str(self.conf), *words],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def ask(self, *words: str) -> Any:
+        """The same as values."""
+        return json.loads(self.command(*words, "--json"))
+
+    def states(self) -> dict[str, str]:
+        """The state of the last file of each name."""
+        return {file["name"]: file["state"] for file in self.ask("files")}
+
+    def listens(self) -> bool:
+        """Whether the FTP port takes connections."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def until(holds: Callable[[], bool], what: str, timeout_seconds: float = 60) -> None:
+    """Wait for something that other processes bring about.
+
+    Raises:
+        AssertionError: it did not come about in time.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not in {timeout_seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
