@@ -55,7 +55,8 @@ class RunningInbox:
         """`kill -9` one child, as the system's out-of-memory killer would; returns when it is gone."""
         [pid] = self._children(role)
         os.kill(pid, signal.SIGKILL)
-        until(lambda: pid not in self._children(role), f"the {role} is gone")
+        # Until its parent has taken note of it: before, a last thread may still have the port open.
+        until(lambda: not Path(f"/proc/{pid}").exists(), f"the {role} is gone")
 
     def _children(self, role: str) -> list[int]:
         found = []

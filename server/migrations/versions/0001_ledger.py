@@ -1,9 +1,9 @@
 """The ledger's first version."""
 
 import sqlalchemy as sa
-from alembic import op
 
 from loaders.records import INNODB, BigId, Exact, LongText
+from server.migrations.steps import make_index, make_table
 from server.schema import Moment
 
 revision = "0001"
@@ -12,7 +12,7 @@ down_revision = None
 
 def upgrade() -> None:
     """Make every table of the ledger."""
-    op.create_table(
+    make_table(
         "inbox_event",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("file_id", BigId, nullable=True),
@@ -25,9 +25,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         **INNODB,
     )
-    op.create_index("inbox_event_file", "inbox_event", ["file_id"], unique=False)
-    op.create_index("inbox_event_stream", "inbox_event", ["stream_id"], unique=False)
-    op.create_table(
+    make_index("inbox_event_file", "inbox_event", ["file_id"], unique=False)
+    make_index("inbox_event_stream", "inbox_event", ["stream_id"], unique=False)
+    make_table(
         "inbox_file",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("receipt", Exact(40), nullable=False),
@@ -62,12 +62,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("receipt"),
         **INNODB,
     )
-    op.create_index("inbox_file_digest", "inbox_file", ["sha256"], unique=False)
-    op.create_index("inbox_file_holder", "inbox_file", ["stream_id", "holder", "version"], unique=True)
-    op.create_index("inbox_file_name", "inbox_file", ["name"], unique=False)
-    op.create_index("inbox_file_number", "inbox_file", ["source", "sequence"], unique=False)
-    op.create_index("inbox_file_state", "inbox_file", ["state", "stream_id", "version"], unique=False)
-    op.create_table(
+    make_index("inbox_file_digest", "inbox_file", ["sha256"], unique=False)
+    make_index("inbox_file_holder", "inbox_file", ["stream_id", "holder", "version"], unique=True)
+    make_index("inbox_file_name", "inbox_file", ["name"], unique=False)
+    make_index("inbox_file_number", "inbox_file", ["source", "sequence"], unique=False)
+    make_index("inbox_file_state", "inbox_file", ["state", "stream_id", "version"], unique=False)
+    make_table(
         "inbox_incident",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("kind", Exact(20), nullable=False),
@@ -83,8 +83,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         **INNODB,
     )
-    op.create_index("inbox_incident_open", "inbox_incident", ["open", "kind", "subject"], unique=True)
-    op.create_table(
+    make_index("inbox_incident_open", "inbox_incident", ["open", "kind", "subject"], unique=True)
+    make_table(
         "inbox_lease",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("owner", Exact(64), nullable=False),
@@ -93,7 +93,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         **INNODB,
     )
-    op.create_table(
+    make_table(
         "inbox_parked_row",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("file_id", BigId, nullable=False),
@@ -110,10 +110,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         **INNODB,
     )
-    op.create_index("inbox_parked_row_file", "inbox_parked_row", ["file_id", "line"], unique=False)
-    op.create_index("inbox_parked_row_key", "inbox_parked_row", ["api", "row_key"], unique=False)
-    op.create_index("inbox_parked_row_waits", "inbox_parked_row", ["waits_table", "waits_key"], unique=False)
-    op.create_table(
+    make_index("inbox_parked_row_file", "inbox_parked_row", ["file_id", "line"], unique=False)
+    make_index("inbox_parked_row_key", "inbox_parked_row", ["api", "row_key"], unique=False)
+    make_index("inbox_parked_row_waits", "inbox_parked_row", ["waits_table", "waits_key"], unique=False)
+    make_table(
         "inbox_rejected_row",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("file_id", BigId, nullable=False),
@@ -124,8 +124,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         **INNODB,
     )
-    op.create_index("inbox_rejected_row_file", "inbox_rejected_row", ["file_id", "line"], unique=False)
-    op.create_table(
+    make_index("inbox_rejected_row_file", "inbox_rejected_row", ["file_id", "line"], unique=False)
+    make_table(
         "inbox_skip",
         sa.Column("id", BigId, autoincrement=True, nullable=False),
         sa.Column("stream_id", sa.Integer(), nullable=False),
@@ -137,8 +137,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         **INNODB,
     )
-    op.create_index("inbox_skip_stream", "inbox_skip", ["stream_id", "first"], unique=False)
-    op.create_table(
+    make_index("inbox_skip_stream", "inbox_skip", ["stream_id", "first"], unique=False)
+    make_table(
         "inbox_stream",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("name", Exact(100), nullable=False),
@@ -149,7 +149,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("name"),
         **INNODB,
     )
-    op.create_table(
+    make_table(
         "inbox_unjoined",
         sa.Column("table_name", Exact(64), nullable=False),
         sa.Column("column_name", Exact(64), nullable=False),
