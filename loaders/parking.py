@@ -181,7 +181,9 @@ class Parking:
         else:
             conditions = [c.waits_key.in_(chunk) for chunk in chunks(keys)]
         for condition in conditions:
-            query = select(parked_row).where(c.waits_table == name, condition).limit(_ROWS_AT_ONCE)
+            # Rows of an API that has left the catalog go on waiting.
+            known = c.api.in_(self._catalog)
+            query = select(parked_row).where(c.waits_table == name, known, condition).limit(_ROWS_AT_ONCE)
             while page := self._connection.execute(query).all():
                 yield page
 

@@ -80,6 +80,8 @@ INNODB: dict[str, Any] = {
 
 metadata = MetaData()
 
+_LONGEST_REASON = 500
+
 rejected_row = Table(
     "inbox_rejected_row",
     metadata,
@@ -88,7 +90,7 @@ rejected_row = Table(
     Column("line", Integer, nullable=False),
     # None where the row as a whole is at fault.
     Column("field", Exact(100)),
-    Column("reason", Exact(500), nullable=False),
+    Column("reason", Exact(_LONGEST_REASON), nullable=False),
     Column("raw", LongText, nullable=False),
     Index("inbox_rejected_row_file", "file_id", "line"),
     **INNODB,
@@ -126,7 +128,14 @@ def reject_rows(connection: Connection, file_id: int, rejects: Sequence[Reject])
         connection.execute(
             insert(rejected_row),
             [
-                {"file_id": file_id, "line": r.line, "field": r.field, "reason": r.reason, "raw": r.raw}
+                {
+                    "file_id": file_id,
+                    "line": r.line,
+                    "field": r.field,
+                    # It may list all the codes of a field.
+                    "reason": r.reason[:_LONGEST_REASON],
+                    "raw": r.raw,
+                }
                 for r in rejects
             ],
         )

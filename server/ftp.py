@@ -97,6 +97,7 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         self.passive_ports = server.passive_ports
         self.user: User = NOBODY
         self._busy = False
+        self._winding_up = False
         self._ahead: deque[tuple[str, str, str]] = deque()
         super().__init__(conn, server, ioloop)
         self._current_facts = ["type", "size", "modify"]
@@ -107,6 +108,18 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         """End the session; an upload that is under way is cut."""
         super().close()
         self.server.sessions.discard(self)
+
+    def wind_up(self) -> None:
+        """End the session; if an acceptance is under way, when its sender has been answered."""
+        self._ahead.clear()
+        self._winding_up = True
+        if not self._busy:
+            self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        self.respond("421 The inbox is stopping; come back later.")
+        self.close_when_done()
+        self.close()
 
     # --- one command after the other
 
@@ -146,7 +159,10 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
                     self.timeout, self.handle_timeout, _errback=self.handle_error
                 )
             reply()
-            self._go_on()
+            if self._winding_up:
+                self._say_goodbye()
+            else:
+                self._go_on()
         except Exception:
             self.handle_error()
 

@@ -1,7 +1,11 @@
 """Parents are there, are made, or are waited for (contract L5, L7.3, L7.4)."""
 
+import itertools
+from pathlib import Path
+
 import pytest
 
+from loaders.catalog import read_catalog
 from tests.loaders.store import Store, customer, item, order, price
 
 
@@ -139,3 +143,40 @@ def test_parked_rows_of_a_large_load_of_parents_go_in(store: Store) -> None:
     store.load("ORDERS", [order(f"O{i}", "1", customer_number=f"C{i}") for i in range(1500)], file_id=1)
     parents = [[f"C{i}"] for i in range(10_500)]
     assert store.load("CUSTOMERS", parents).unparked == {1: 1500}
+
+
+def api(name: str, level: int, *parents: str) -> str:
+    """A catalog file: a key, and a reference to wait for per parent."""
+    fields = "".join(
+        f'[[field]]\nordinal = {i}\nname = "{field}"\ntype = "string"\nlength = 10\n'
+        for i, field in enumerate(["Code", *(f"Of {parent}" for parent in parents)], 1)
+    )
+    references = "".join(
+        f'[[reference]]\nkind = "park"\nfields = ["Of {parent}"]\ntable = "{parent}"\n' for parent in parents
+    )
+    head = f'api = "{name}"\npurpose = "a test"\nlevel = {level}\nfull_absent = "keep"\norigin = "assumed"\n'
+    return f'{head}[[table]]\nname = "{name.lower()}"\nkey = ["Code"]\n{references}{fields}'
+
+
+@pytest.mark.parametrize("order_of_parents", list(itertools.permutations(["A", "B", "CHILD"])))
+def test_a_row_waits_for_its_parents_one_after_another(
+    database_url: str, tmp_path: Path, order_of_parents: tuple[str, ...]
+) -> None:
+    for name, text in {
+        "A": api("A", 1),
+        "B": api("B", 1),
+        "CHILD": api("CHILD", 2, "a", "b", "child"),
+    }.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    store = Store.at(database_url, read_catalog(tmp_path))
+    store.load("CHILD", [["c", "a1", "b1", "p"]], file_id=1)
+    missing = ["a", "b", "child"]
+    for parent in order_of_parents:
+        # The first that is missing is told, whichever has come before.
+        assert store.rows("inbox_parked_row", "waits_table") == [(missing[0],)]
+        key = "p" if parent == "CHILD" else f"{parent.lower()}1"
+        store.load(parent, [[key, "", "", ""][: 4 if parent == "CHILD" else 1]])
+        missing.remove(parent.lower())
+    assert store.rows("child", "code") == [("c",), ("p",)]
+    assert store.rows("inbox_parked_row") == []
+    store.database.close()

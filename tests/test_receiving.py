@@ -1,0 +1,330 @@
+"""Receiving over FTP: what a sender hears is true, whatever he sends and however he leaves (contract 2, 3).
+
+A real server on a port of its own, real sockets, and a ledger that answers what the test says.
+"""
+
+import ftplib
+import hashlib
+import os
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from server import users
+from server.config import Ftp, Inbox, Settings
+from server.names import FileName
+from server.outlook import View
+from server.receiver import Receiver
+from server.sequence import Holder, Version
+from server.spool import Receipt, Spool
+from server.states import State
+from tests.support.running import until
+
+ORDERS = "DT_0000005_KS_ORDERS.NET"
+
+
+class Told:
+    """A ledger that knows one stream: what is expected, and who holds which number."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.expected = 5
+        self.holders: dict[int, Holder] = {}
+
+    def look(self, name: FileName) -> View | None:
+        if self.away:
+            return None
+        holder = self.holders.get(name.sequence)
+        return View(Version(0, name.sequence), Version(0, self.expected), holder)
+
+
+class Running:
+    """A receiver in a thread."""
+
+    def __init__(self, folder: Path, **inbox: object) -> None:
+        self.outlook = Told()
+        conf = folder / "conf"
+        conf.mkdir(exist_ok=True)
+        users.add_user(conf, "erp", "secret", ["DT"])
+        users.add_user(conf, "other", "secret", ["XX"])
+        facts = {"spool": folder / "spool", "min_free_disk": 0, **inbox}
+        settings = Settings(ftp=Ftp(port=0), inbox=Inbox.model_validate(facts))
+        self.spool = Spool(folder / "spool")
+        self.receiver = Receiver(settings, conf, self.outlook, lambda: frozenset({"ORDERS", "CATEGORY"}))
+        self.receiver.start()
+        self.thread = threading.Thread(target=self.receiver.serve_forever)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.receiver.stop()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+    def ftp(self, user: str = "erp") -> ftplib.FTP:
+        session = ftplib.FTP(timeout=30)
+        session.connect(*self.receiver.address)
+        session.login(user, "secret")
+        return session
+
+    def store(self, name: str, data: bytes, user: str = "erp") -> str:
+        """The reply, whatever it is."""
+        with self.ftp(user) as session:
+            try:
+                return session.storbinary(f"STOR {name}", BytesIO(data))
+            except ftplib.Error as error:
+                return str(error)
+
+    def receipts(self) -> list[Receipt]:
+        return [receipt for name in self.spool.pending_ids() if (receipt := self.spool.read(name))]
+
+    def uploads(self) -> list[Path]:
+        """Bytes in the spool."""
+        return [path for path in self.spool.data.iterdir() if path.is_file()]
+
+    def accepted(self) -> list[str]:
+        return [receipt.name for receipt in self.receipts() if receipt.refusal is None]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    server = Running(tmp_path)
+    yield server
+    server.stop()
+
+
+def test_the_226_comes_with_bytes_digest_and_receipt_in_the_spool(running: Running) -> None:
+    data = b"a\tb\r\nc\td\r"
+    reply = running.store(ORDERS, data)
+    assert reply == f"226 {ORDERS} accepted; it is next and will be loaded now."
+    [receipt] = running.receipts()
+    assert running.spool.data_path(receipt.data).read_bytes() == data
+    assert receipt.sha256 == hashlib.sha256(data).hexdigest()
+    assert receipt.sha256_lf == hashlib.sha256(data.replace(b"\r\n", b"\n")).hexdigest()
+    assert (receipt.name, receipt.user, receipt.size_bytes) == (ORDERS, "erp", len(data))
+
+
+def test_in_ascii_type_the_bytes_are_stored_as_they_come(running: Running) -> None:
+    """A8: CRLF stays, and a final lone CR is not lost."""
+    with running.ftp() as session:
+        session.sendcmd("TYPE A")
+        with session.transfercmd(f"STOR {ORDERS}") as data:
+            data.sendall(b"a\r\nb\r")
+        assert session.voidresp().startswith("226")
+    [receipt] = running.receipts()
+    assert running.spool.data_path(receipt.data).read_bytes() == b"a\r\nb\r"
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (5, "accepted; it is next and will be loaded now."),
+        (6, "accepted; held until DT_0000005 arrives."),
+        (4, "accepted late"),
+    ],
+)
+def test_the_reply_says_what_will_happen(running: Running, number: int, sentence: str) -> None:
+    assert sentence in running.store(f"DT_{number:07d}_KS_ORDERS.NET", b"x")
+
+
+def test_what_is_not_registered_yet_counts_for_the_reply(running: Running) -> None:
+    running.store(ORDERS, b"five")
+    assert "it is next" in running.store("DT_0000006_KS_ORDERS.NET", b"six")
+    assert "already received" in running.store(ORDERS, b"five")
+    assert running.store(ORDERS, b"other").startswith("553")
+
+
+def test_with_the_database_away_files_are_accepted_all_the_same(running: Running) -> None:
+    running.outlook.away = True
+    reply = running.store(ORDERS, b"x")
+    assert reply == f"226 {ORDERS} accepted; the database is away, it will be loaded when it is back."
+    assert running.accepted() == [ORDERS]
+
+
+def test_a_conflict_with_the_ledger_is_refused_and_kept(running: Running) -> None:
+    running.outlook.holders[5] = Holder(ORDERS, State.LOADED, "aa", 10, "aa")
+    assert running.store(ORDERS, b"other bytes").startswith("553")
+    [receipt] = running.receipts()
+    assert receipt.refusal
+    assert running.spool.data_path(receipt.data).read_bytes() == b"other bytes"
+
+
+def test_a_corrected_file_replaces_the_one_in_quarantine(running: Running) -> None:
+    running.outlook.holders[5] = Holder(ORDERS, State.QUARANTINED, "aa", 10, "aa")
+    assert running.store(ORDERS, b"other bytes").startswith("226")
+
+
+@pytest.mark.parametrize("name", ["orders.txt", "DT_5_KS_ORDERS.NET", "DT_0000000_KS_ORDERS.NET"])
+def test_a_bad_name_is_refused_with_the_reason_and_its_bytes_are_kept_once(
+    running: Running, name: str
+) -> None:
+    for _ in range(2):
+        reply = running.store(name, b"bytes")
+        assert reply.startswith("553")
+        assert len(reply.splitlines()) == 1
+    kept = {receipt.data for receipt in running.receipts()}
+    assert len(kept) == 1
+    assert running.spool.data_path(kept.pop()).read_bytes() == b"bytes"
+
+
+def test_a_user_pushes_only_his_own_sources(running: Running) -> None:
+    assert running.store(ORDERS, b"x", user="other").startswith("553")
+    assert running.accepted() == []
+
+
+def test_an_unknown_api_is_accepted_for_quarantine(running: Running) -> None:
+    reply = running.store("DT_0000005_KS_NOSUCH.NET", b"x")
+    assert reply.startswith("226")
+    assert "NOSUCH" in reply
+
+
+def test_a_temporary_name_is_staged_and_renaming_accepts_it_even_after_a_restart(tmp_path: Path) -> None:
+    first = Running(tmp_path)
+    try:
+        assert first.store(ORDERS + ".tmp", b"x").startswith("226")
+        assert first.accepted() == []
+    finally:
+        first.stop()
+    again = Running(tmp_path)
+    try:
+        with again.ftp() as session:
+            reply = session.rename(ORDERS + ".tmp", ORDERS)
+            assert reply.startswith(f"250 {ORDERS} accepted")
+            with pytest.raises(ftplib.error_perm, match="550"):
+                session.rename(ORDERS, "DT_0000006_KS_ORDERS.NET")
+        assert again.accepted() == [ORDERS]
+    finally:
+        again.stop()
+
+
+def test_a_sender_sees_what_was_accepted_from_him_and_nobody_else_does(running: Running) -> None:
+    running.store(ORDERS, b"12345")
+    with running.ftp() as session:
+        for folder in ("/", "/inbox", "/ks_data"):
+            session.cwd(folder)
+            assert session.nlst() == [ORDERS]
+            assert session.size(ORDERS.lower()) == 5
+            assert [name for name, facts in session.mlsd() if facts["size"] == "5"] == [ORDERS]
+    with running.ftp("other") as session:
+        assert session.nlst() == []
+
+
+@pytest.mark.parametrize(
+    "command", [f"DELE {ORDERS}", "MKD x", "RMD /", "SITE CHMOD 777 x", f"RETR {ORDERS}", "PORT 1,2,3,4,5,6"]
+)
+def test_nothing_is_offered_that_the_job_does_not_need(running: Running, command: str) -> None:
+    running.store(ORDERS, b"12345")
+    with running.ftp() as session, pytest.raises(ftplib.error_perm):
+        session.sendcmd(command)
+    assert running.accepted() == [ORDERS]
+
+
+def test_a_reset_upload_is_not_accepted(running: Running) -> None:
+    with running.ftp() as session:
+        data = session.transfercmd(f"STOR {ORDERS}")
+        data.sendall(b"half of it")
+        data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        data.close()
+        with pytest.raises(ftplib.error_temp, match="426"):
+            session.voidresp()
+        assert running.accepted() == []
+        assert session.storbinary(f"STOR {ORDERS}", BytesIO(b"all of it")).startswith("226")
+    assert running.accepted() == [ORDERS]
+
+
+def test_a_killed_client_leaves_nothing_that_counts(running: Running) -> None:
+    host, port = running.receiver.address
+    for _ in range(5):
+        client = subprocess.Popen(
+            ["curl", "-s", "--user", "erp:secret", "-T", "-", f"ftp://{host}:{port}/{ORDERS}"],
+            stdin=subprocess.PIPE,
+        )
+        assert client.stdin is not None
+        client.stdin.write(b"half of it")
+        client.stdin.flush()
+        until(lambda: any(path.stat().st_size for path in running.uploads()), "bytes have come")
+        client.kill()
+        client.wait()
+        client.stdin.close()
+        until(lambda: not running.uploads(), "they are discarded")
+    assert running.accepted() == []
+
+
+def test_a_file_over_the_limit_gets_552(tmp_path: Path) -> None:
+    server = Running(tmp_path, max_file_size=1000)
+    try:
+        assert server.store(ORDERS, b"x" * 5000).startswith("552")
+        assert server.accepted() == []
+    finally:
+        server.stop()
+
+
+def test_too_little_disk_gets_452_before_data_flows(tmp_path: Path) -> None:
+    server = Running(tmp_path, min_free_disk=1 << 60)
+    try:
+        with server.ftp() as session, pytest.raises(ftplib.error_temp, match="452"):
+            session.transfercmd(f"STOR {ORDERS}")
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_whatever_fsync_fails_there_is_no_226_and_no_receipt(
+    running: Running, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    real, left = os.fsync, step
+
+    def failing(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    reply = running.store(ORDERS, b"x")
+    monkeypatch.undo()
+    failed = left < 0
+    assert reply.startswith("452" if failed else "226")
+    if failed:
+        assert running.accepted() == []
+        assert running.store(ORDERS, b"x").startswith("226"), "sent again, it is in"
+
+
+def test_eight_senders_of_one_file_leave_one_and_all_hear_the_truth(running: Running) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: running.store(ORDERS, b"same bytes"), range(8)))
+    assert all(reply.startswith("226") for reply in replies)
+    assert sum("already received" not in reply for reply in replies) == 1
+
+
+def test_stopping_says_goodbye_to_whoever_is_there(running: Running) -> None:
+    session = running.ftp()
+    running.stop()
+    with pytest.raises((ftplib.error_temp, EOFError), match=r"421|^$"):
+        session.voidcmd("NOOP")
+    session.close()
+
+
+def test_a_wrong_password_and_an_unknown_user_hear_the_same(running: Running) -> None:
+    heard = set()
+    for user in ("erp", "nobody"):
+        session = ftplib.FTP(timeout=30)
+        session.connect(*running.receiver.address)
+        with pytest.raises(ftplib.error_perm) as refusal:
+            session.login(user, "wrong")
+        heard.add(str(refusal.value))
+        session.close()
+    assert heard == {"530 Login incorrect."}
+
+
+def test_a_user_added_while_it_runs_can_log_in(running: Running, tmp_path: Path) -> None:
+    users.add_user(tmp_path / "conf", "late", "secret", ["DT"])
+    with running.ftp("late") as session:
+        assert session.pwd() == "/"
