@@ -38,7 +38,8 @@ from loaders.shapes import EXTRA, Api, Catalog
 
 # Keys written by a load up to which the rows that wait are looked for key by key; beyond, table by table.
 _KEYS_BY_NAME = 10_000
-_ROWS_AT_ONCE = 1000
+# What is held of the rows that can go in: their ids, 4 MB of them.
+_IDS_AT_ONCE = 100_000
 
 
 class Parking:
@@ -183,9 +184,12 @@ class Parking:
         for condition in conditions:
             # Rows of an API that has left the catalog go on waiting.
             known = c.api.in_(self._catalog)
-            query = select(parked_row).where(c.waits_table == name, known, condition).limit(_ROWS_AT_ONCE)
-            while page := self._connection.execute(query).all():
-                yield page
+            query = waiting.where(known, condition).limit(_IDS_AT_ONCE)
+            # The ids first: asking for page after page instead, MariaDB walks over all that it has just
+            # deleted each time (measured: 100,000 rows took five times as long).
+            while ids := self._connection.execute(query).scalars().all():
+                for page in chunks(ids):
+                    yield self._connection.execute(select(parked_row).where(c.id.in_(page))).all()
 
     def _take_out(self, page: Sequence[Row[Any]]) -> None:
         """Put in the parked rows that have all their parents now; the others wait for their next one."""

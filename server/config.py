@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -19,7 +19,8 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -93,20 +94,23 @@ class Ftp(_Section):
     port: Port = 2121
     passive_ports: tuple[Port, Port] | None = None
     masquerade_address: str | None = None
-    allow_plaintext: bool = False
+    # Checked when left out too, as it depends on `host`, which has to come first.
+    allow_plaintext: Annotated[bool, Field(validate_default=True)] = False
     max_connections: Annotated[int, Field(ge=1)] = 512
     max_connections_per_ip: Annotated[int, Field(ge=1)] = 64
     idle_timeout: Seconds = 300
     aliases: tuple[str, ...] = ("/inbox", "/ks_data")
 
-    @model_validator(mode="after")
-    def _no_secrets_in_clear(self) -> Self:
-        if not self.allow_plaintext and not _is_loopback(self.host):
+    @field_validator("allow_plaintext")
+    @classmethod
+    def _no_secrets_in_clear(cls, allowed: bool, info: ValidationInfo) -> bool:
+        host = info.data.get("host")
+        if not allowed and host is not None and not _is_loopback(host):
             raise ValueError(
-                f"passwords would cross the network in clear when listening on {self.host}; "
+                f"passwords would cross the network in clear when listening on {host}; "
                 "listen on 127.0.0.1, or set allow_plaintext = true"
             )
-        return self
+        return allowed
 
 
 def _is_loopback(host: str) -> bool:

@@ -192,13 +192,12 @@ class Dispatcher:
             self.register()
 
     def _cut_wave(self) -> list[Ready]:
-        return wave(self._ready(), self.catalog.level, self._stuck())
-
-    def _stuck(self) -> dict[tuple[int, str], int]:
-        if self.settings.dispatch.on_quarantine != "wait":
-            return {}
         with self.database.read() as connection:
-            return dict(ledger.stuck(connection))
+            stuck = self._stuck(connection)
+        return wave(self._ready(), self.catalog.level, stuck)
+
+    def _stuck(self, connection: Connection) -> Mapping[tuple[int, str], int]:
+        return ledger.stuck(connection) if self.settings.dispatch.on_quarantine == "wait" else {}
 
     def _give_up_gaps(self) -> None:
         """Go on without what is missing for too long, if the settings say so (contract S3)."""
@@ -215,15 +214,11 @@ class Dispatcher:
 
     # --- loading -------------------------------------------------------------------------------------
 
-    def _load_group(self, group: Sequence[Ready]) -> None:
-        stuck = self._stuck()
-        files = [file for file in group if not is_stuck(file, stuck)]
-        if not files:
-            return
+    def _load_group(self, files: Sequence[Ready]) -> None:
         purpose = f"loading {files[0].name}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
         if files[0].size_bytes > SMALL_BYTES:
             with self._transaction(purpose) as (connection, now):
-                ledger.move(connection, files[0].file_id, Event.STARTED, now)
+                self._begin(connection, files[0], now)
         try:
             with self._transaction(purpose) as (connection, now):
                 ranks = ledger.ranks(connection)
@@ -238,11 +233,9 @@ class Dispatcher:
 
     def _load(self, connection: Connection, file: Ready, ranks: Mapping[int, int], now: datetime) -> None:
         """Load one file within its group's transaction; what is wrong with the file itself ends here."""
+        if not self._begin(connection, file, now):
+            return
         row = ledger.file_by_id(connection, file.file_id)
-        if row.state == State.READY:
-            ledger.move(connection, row.id, Event.STARTED, now)
-        elif row.state != State.LOADING:
-            return  # an operator was quicker
         started = time.monotonic()
         savepoint = connection.begin_nested()
         try:
@@ -273,6 +266,12 @@ class Dispatcher:
                 time.monotonic() - started,
                 extra={"action": "load", "api": row.api, "sequence": row.sequence, "file_id": row.id},
             )
+
+    def _begin(self, connection: Connection, file: Ready, now: datetime) -> bool:
+        """Whether a file of the wave may still load; an operator or an earlier file may be in its way."""
+        if not is_stuck(file, self._stuck(connection)):
+            ledger.move(connection, file.file_id, Event.STARTED, now)
+        return bool(ledger.file_by_id(connection, file.file_id).state == State.LOADING)
 
     def _delivery(self, row: Row[Any], ranks: Mapping[int, int]) -> Delivery:
         source = self.settings.source(row.source)

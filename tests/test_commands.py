@@ -1,0 +1,306 @@
+"""The operator's commands, on a ledger with no server running (contract section 8)."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server import cli
+from server.config import Dispatch, Load
+from server.states import MOVES, State
+from tests.support.inboxes import Bench
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, database_url: str) -> Iterator[Bench]:
+    made = Bench.make(tmp_path / "data", database_url)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def run(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Run one command; returns exit code, output, messages."""
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    url = bench.database.url.render_as_string(hide_password=False)
+    (conf / "inbox.toml").write_text(
+        f'[database]\nurl = "{url}"\n[inbox]\nspool = "{bench.spool.root}"\n[dispatch]\nsettle = 0\n'
+    )
+
+    def command(*words: str, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kore-inbox", "--conf", str(conf), *words])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ending.value.code or 0), printed.out, printed.err
+
+    return command
+
+
+def _json(run: Run, *words: str) -> Any:
+    code, out, messages = run(*words, "--json")
+    assert code == 0, messages
+    return json.loads(out)
+
+
+def test_files_have_the_keys_of_the_contract_and_times_in_utc(bench: Bench, run: Run) -> None:
+    bench.arrive("dt_000001_ks_category.net", b"A\tone\n")
+    bench.work()
+    [file] = _json(run, "files")
+    keys = (
+        "id name source sequence integration api mode state reason size_bytes sha256 received_at loaded_at "
+    )
+    keys += "rows_read rows_loaded rows_rejected rows_parked"
+    assert list(file) == keys.split()
+    assert (file["name"], file["state"], file["rows_loaded"]) == ("DT_0000001_KS_CATEGORY.NET", "loaded", 1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", file["received_at"])
+
+
+def test_files_are_chosen_by_state_source_and_api(bench: Bench, run: Run) -> None:
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
+    bench.arrive("XX_0000001_KS_NOSUCH.NET", b"A\n")
+    bench.work()
+    assert [file["sequence"] for file in _json(run, "files", "--state", "held")] == [3]
+    assert [file["source"] for file in _json(run, "files", "--source", "xx")] == ["XX"]
+    assert len(_json(run, "files", "--api", "category")) == 2
+    assert len(_json(run, "files", "--limit", "1")) == 1
+
+
+def test_an_unknown_api_is_quarantined_and_holds_nothing_back(bench: Bench, run: Run) -> None:
+    """N5, D2."""
+    bench.arrive("DT_0000001_KS_NOSUCH.NET", b"A\n")
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    assert bench.states() == {
+        "DT_0000001_KS_NOSUCH.NET": "quarantined",
+        "DT_0000002_KS_CATEGORY.NET": "loaded",
+    }
+    _, why, _ = run("why", "DT_0000001_KS_NOSUCH.NET")
+    assert "no API NOSUCH" in why
+
+
+def test_with_on_quarantine_wait_later_files_of_the_api_wait(bench: Bench) -> None:
+
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"\tno key\n")
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work(dispatch=Dispatch(settle=0, on_quarantine="wait"), load=Load(max_rejected=0))
+    assert bench.states()["DT_0000002_KS_CATEGORY.NET"] == "ready"
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"B\tcorrected\n")
+    bench.work(dispatch=Dispatch(settle=0, on_quarantine="wait"), load=Load(max_rejected=0))
+    assert set(bench.states().values()) == {"loaded"}
+
+
+def test_skip_is_written_down_with_who_and_why_and_may_be_repeated(bench: Bench, run: Run) -> None:
+    bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    for expected in ([{"stream": "DT", "first": 1, "last": 2}], []):
+        assert _json(run, "skip", "dt", "1-2", "--by", "ada", "--reason", "restored") == expected
+    bench.work()
+    assert bench.states() == {"DT_0000003_KS_CATEGORY.NET": "loaded"}
+    with bench.database.read() as connection:
+        [row] = connection.exec_driver_sql("SELECT skipped_by, reason FROM inbox_skip").all()
+    assert tuple(row) == ("ada", "restored")
+
+
+def test_a_dry_run_changes_nothing(bench: Bench, run: Run) -> None:
+    bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    for words in (
+        ("skip", "DT", "1-2"),
+        ("withdraw", "DT_0000003_KS_CATEGORY.NET"),
+        ("sequence", "set", "DT", "9"),
+    ):
+        code, _, messages = run(*words, "--dry-run")
+        assert code == 0
+        assert "nothing was changed" in messages
+    assert bench.states() == {"DT_0000003_KS_CATEGORY.NET": "held"}
+    assert [gap["last"] for gap in _json(run, "gaps")] == [2]
+
+
+def test_sequence_set_forwards_skips_and_backwards_opens_an_epoch(bench: Bench, run: Run) -> None:
+    assert _json(run, "sequence", "set", "DT", "5") == [{"stream": "DT", "next": 5, "epoch": 0}]
+    bench.arrive("DT_0000005_KS_CATEGORY.NET", b"A\told\n")
+    bench.work()
+    assert _json(run, "sequence", "set", "DT", "1") == [{"stream": "DT", "next": 1, "epoch": 1}]
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tnew\n")
+    bench.work()
+    assert [row["category_name"] for row in bench.rows("category")] == ["new"]
+
+
+def test_a_withdrawn_file_does_not_load_and_a_replay_brings_it_back(bench: Bench, run: Run) -> None:
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    [touched] = _json(run, "withdraw", "DT_0000002_KS_CATEGORY.NET", "--by", "ada", "--reason", "wrong file")
+    assert (touched["was"], touched["becomes"]) == ("held", "withdrawn")
+    assert _json(run, "withdraw", "DT_0000002_KS_CATEGORY.NET")[0]["becomes"] == "withdrawn"
+    run("skip", "DT", "1")
+    bench.work()
+    assert bench.rows("category") == []
+    [shown] = _json(run, "show", "DT_0000002_KS_CATEGORY.NET")
+    assert ("withdrawn", "ada", "wrong file") in [
+        (event["event"], event["done_by"], event["reason"]) for event in shown["history"]
+    ]
+    run("replay", "DT_0000002_KS_CATEGORY.NET")
+    bench.work()
+    assert bench.states() == {"DT_0000002_KS_CATEGORY.NET": "loaded"}
+
+
+def test_replaying_what_is_loaded_changes_no_cell(bench: Bench, run: Run) -> None:
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\ttwo\n")
+    bench.work()
+    before = bench.tables()
+    touched = _json(run, "replay", "--loaded", "--source", "DT")
+    assert [file["becomes"] for file in touched] == ["ready", "ready"]
+    bench.work()
+    assert bench.tables() == before
+
+
+def test_replay_held_is_a_program_for_cron(bench: Bench, run: Run, tmp_path: Path) -> None:
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    words = [
+        "scripts/replay_held.py",
+        "--conf",
+        str(tmp_path / "conf"),
+        "--source",
+        "DT",
+        "--dry-run",
+        "--json",
+    ]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    assert [file["name"] for file in json.loads(done.stdout)] == ["DT_0000002_KS_CATEGORY.NET"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("why", "DT_0000009_KS_ORDERS.NET"),
+        ("show", "99"),
+        ("skip", "DT", "9-1"),
+        ("skip", "DT", "x"),
+        ("replay",),
+        ("sequence", "set", "DT", "0"),
+        ("catalog", "NOSUCH"),
+        ("simulate",),
+        ("files", "--state", "nosuch"),
+        ("nosuch",),
+    ],
+)
+def test_a_mistake_gets_a_sentence_and_exit_code_2(run: Run, words: tuple[str, ...]) -> None:
+    code, out, messages = run(*words)
+    assert (code, out) == (2, "")
+    assert len(messages.strip()) > 20
+    assert "Traceback" not in messages
+
+
+def test_all_mistakes_in_the_settings_are_told_at_once(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "inbox.toml").write_text(
+        '[ftp]\nprot = 1\nhost = "0.0.0.0"\n[dispatch]\nsettle = "soon"\n'
+    )
+    code, _, messages = run("status")
+    assert code == 2
+    for part in ("ftp.prot: there is no such setting", "0.0.0.0", "`soon` is not a duration"):
+        assert part in messages
+
+
+def test_names_are_escaped_wherever_they_are_shown(bench: Bench, run: Run) -> None:
+    """X4."""
+    bench.arrive("evil\x1b[2J\nname", b"x")
+    bench.work()
+    for words in (("files",), ("exceptions",), ("show", "1")):
+        _, out, _ = run(*words)
+        assert "\x1b" not in out
+        assert "evil" in out
+
+
+def test_status_says_it_all_in_sentences(bench: Bench, run: Run) -> None:
+    bench.arrive("DT_0000001_KS_MFG_ITEMS.NET", b'I1\t3/4" bolt\t\t\t\t\t\tN\tN\t1.5\t1\t\t\tNOSUCH\n')
+    bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    code, out, _ = run("status")
+    assert code == 0
+    for part in (
+        "stream DT: next is 0000002",
+        "gap in DT: 0000002 to 0000002 missing for",
+        "loaded: 1 file(s)",
+        "held: 1 file(s)",
+        "1 row(s) of mfg_items name a category that category does not have",
+        "exceptions: 0",
+    ):
+        assert part in out
+
+
+def test_status_fails_on_exceptions_when_asked_to(bench: Bench, run: Run) -> None:
+    bench.arrive("no name at all", b"x")
+    bench.work()
+    assert run("status")[0] == 0
+    assert run("status", "--fail-on-exceptions")[0] == 1
+
+
+def test_an_incident_closes_by_itself_when_its_cause_is_gone(bench: Bench, run: Run) -> None:
+    """E1."""
+    bench.arrive("DT_0000001_KS_NOSUCH.NET", b"x")
+    bench.work()
+    [incident] = _json(run, "exceptions")
+    assert (incident["kind"], incident["subject"]) == ("quarantined", "DT_0000001_KS_NOSUCH.NET")
+    run("withdraw", "DT_0000001_KS_NOSUCH.NET")
+    assert _json(run, "exceptions") == []
+    assert [incident["closed_at"] is None for incident in _json(run, "exceptions", "--all")] == [False]
+
+
+def test_simulate_writes_files_that_load(bench: Bench, run: Run, tmp_path: Path) -> None:
+    code, _, messages = run("simulate", "--folder", str(tmp_path / "out"), "--files", "12", "--rows", "5")
+    assert code == 0, messages
+    for path in sorted((tmp_path / "out").iterdir(), key=lambda path: path.name, reverse=True):
+        bench.arrive(path.name, path.read_bytes())
+    bench.work()
+    assert set(bench.states().values()) == {"loaded"}
+
+
+def test_the_catalog_lists_apis_by_level_and_one_api_s_fields(run: Run) -> None:
+    levels = [api["level"] for api in _json(run, "catalog")]
+    assert levels == sorted(levels)
+    first = _json(run, "catalog", "orders")[0]
+    assert (first["name"], first["type"], first["key"]) == ("SO Number", "string(30)", "key")
+
+
+def test_init_makes_a_folder_that_runs_and_overwrites_nothing(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "fresh" / "conf"
+    assert run("init", str(folder))[0] == 0
+    (folder / "inbox.toml").write_text("# mine\n")
+    assert run("init", str(folder))[0] == 0
+    assert (folder / "inbox.toml").read_text() == "# mine\n"
+    assert sorted(path.name for path in folder.iterdir()) == [".env", "inbox.toml", "users.toml"]
+
+
+def test_users_are_added_listed_and_removed(run: Run, tmp_path: Path) -> None:
+    assert run("user", "add", "erp", "--source", "dt", "--password-stdin", stdin="secret\n")[0] == 0
+    assert _json(run, "user", "list") == [{"name": "erp", "sources": ["DT"]}]
+    text = (tmp_path / "conf" / "users.toml").read_text()
+    assert "argon2id" in text
+    assert "secret" not in text
+    assert run("user", "remove", "erp")[0] == 0
+    assert _json(run, "user", "list") == []
+
+
+@pytest.mark.parametrize("state", [state for state in State if MOVES[state]])
+def test_the_manual_names_every_way_out_of_a_state(state: State) -> None:
+    readme = Path("README.md").read_text()
+    [row] = [line for line in readme.splitlines() if line.startswith(f"| `{state}`")]
+    for follows in set(MOVES[state].values()) - {State.RECEIVED}:
+        assert f"`{follows}`" in row.partition("|")[2].partition("|")[2], f"{state} can become {follows}"
