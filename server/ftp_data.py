@@ -101,6 +101,13 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
 class PassivePort(PassiveDTP):  # type: ignore[misc] # pyftpdlib is untyped
     """Where the client is waited for after PASV or EPSV."""
 
+    def handle_accepted(self, sock: socket.socket, addr: Any) -> None:
+        """Take the connection; one that was reset before it was taken must not leave its sender waiting."""
+        super().handle_accepted(sock, addr)
+        session = self.cmd_channel
+        if self._closed and session.connected and session.data_channel is None:
+            session.passive_port_timed_out()
+
     def handle_timeout(self) -> None:
         """Give up; only a command that waits for the connection gets a reply, or replies would shift."""
         if self.cmd_channel.connected:

@@ -225,13 +225,15 @@ def test_nothing_is_offered_that_the_job_does_not_need(running: Running, command
     assert running.accepted() == [ORDERS]
 
 
-def test_a_reset_upload_is_not_accepted(running: Running) -> None:
+@pytest.mark.parametrize("_again", range(10))
+def test_a_reset_upload_is_not_accepted_and_its_sender_hears_so(running: Running, _again: int) -> None:
     with running.ftp() as session:
         data = session.transfercmd(f"STOR {ORDERS}")
         data.sendall(b"half of it")
         data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         data.close()
-        with pytest.raises(ftplib.error_temp, match="426"):
+        # 425 where the reset came before the server had taken the connection.
+        with pytest.raises(ftplib.error_temp, match=r"42[56]"):
             session.voidresp()
         assert running.accepted() == []
         assert session.storbinary(f"STOR {ORDERS}", BytesIO(b"all of it")).startswith("226")
