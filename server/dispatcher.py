@@ -245,7 +245,7 @@ class Dispatcher:
             savepoint.rollback()
             forget_rows(connection, row.id)
             reject_rows(connection, row.id, fault.rejects)
-            ledger.change(connection, row.id, rows_read=fault.rows_read, rows_rejected=len(fault.rejects))
+            ledger.change(connection, row.id, rows_read=fault.rows_read, rows_rejected=fault.rows_rejected)
             self._quarantine(connection, row, REJECTED_ROWS, fault.reason, now)
         except FileNotFoundError:
             savepoint.rollback()

@@ -103,6 +103,17 @@ def test_with_on_quarantine_wait_later_files_of_the_api_wait(bench: Bench) -> No
     assert set(bench.states().values()) == {"loaded"}
 
 
+def test_past_max_rejected_nothing_is_loaded_and_all_refused_rows_are_counted(bench: Bench, run: Run) -> None:
+    """L4."""
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n" + b"\tno key\n" * 1500)
+    bench.work()
+    [file] = _json(run, "files")
+    assert (file["state"], file["rows_read"], file["rows_rejected"]) == ("quarantined", 1501, 1500)
+    assert "1,500 of 1,501 rows rejected" in file["reason"]
+    assert bench.rows("category") == []
+    assert len(_json(run, "rejects", "1")) == 1000
+
+
 def test_skip_is_written_down_with_who_and_why_and_may_be_repeated(bench: Bench, run: Run) -> None:
     bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
