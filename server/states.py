@@ -95,6 +95,8 @@ _MOVES: dict[State, dict[Event, State]] = {
     State.REFUSED: {
         Event.REPLAYED: State.RECEIVED,
         Event.REPLACED: State.REPLACED,
+        # How an operator says that he has seen it, so that its incident closes.
+        Event.WITHDRAWN: State.WITHDRAWN,
     },
     State.WITHDRAWN: {
         Event.REPLAYED: State.RECEIVED,

@@ -274,6 +274,15 @@ def test_an_incident_closes_by_itself_when_its_cause_is_gone(bench: Bench, run: 
     assert [incident["closed_at"] is None for incident in _json(run, "exceptions", "--all")] == [False]
 
 
+def test_a_refused_file_is_set_aside_as_its_incident_says(bench: Bench, run: Run) -> None:
+    bench.arrive("no name at all", b"x")
+    bench.work()
+    [incident] = _json(run, "exceptions")
+    assert "`withdraw` sets it aside" in incident["todo"]
+    assert _json(run, "withdraw", "1")[0]["becomes"] == "withdrawn"
+    assert _json(run, "exceptions") == []
+
+
 def test_simulate_writes_files_that_load(bench: Bench, run: Run, tmp_path: Path) -> None:
     code, _, messages = run("simulate", "--folder", str(tmp_path / "out"), "--files", "12", "--rows", "5")
     assert code == 0, messages
