@@ -55,7 +55,7 @@ def _find_in(connection: Connection, stream: ledger.Stream) -> list[Gap]:
     versions = [row.version for row in rows]
     # Seen from the end: the earliest arrival, and the number of held files, from each position on.
     earliest = list(accumulate((row.received_at for row in reversed(rows)), min))[::-1]
-    held = list(accumulate(row.state == State.HELD for row in reversed(rows)))[::-1]
+    held = list(accumulate(int(row.state == State.HELD) for row in reversed(rows)))[::-1]
     return [
         Gap(stream.name, missing, earliest[place], held[place])
         for missing in gaps(

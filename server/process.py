@@ -6,6 +6,7 @@ SIGTERM, asks it to finish what it is doing and stop. SIGINT from a terminal is 
 
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -30,8 +31,10 @@ def run(conf: Path, work: Callable[[Settings, threading.Event], None]) -> int:
     log_to_stderr(settings.log.level)
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
+    asked, ask = os.pipe()
+    # Not `stop.set`: a second signal would run it inside itself, and its lock would never be free again.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os.write(ask, b"!"))
+    threading.Thread(target=_wait_to_be_asked, args=(stop, asked), daemon=True).start()
     try:
         work(settings, stop)
     except InboxError as error:
@@ -65,7 +68,6 @@ def escaped(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
-def _wait_for_parent(stop: threading.Event) -> None:
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
+def _wait_to_be_asked(stop: threading.Event, asked: int) -> None:
+    select.select([sys.stdin.fileno(), asked], [], [])
     stop.set()
