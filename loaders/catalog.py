@@ -18,6 +18,7 @@ from loaders.shapes import (
     Field,
     FieldType,
     ForeignKey,
+    NetScope,
     Reference,
     ReferenceKind,
     Table,
@@ -87,6 +88,7 @@ class _Assembly:
         tables = self._tables(draft)
         references = [r for written in draft.references for r in self._reference(draft, written, tables)]
         _check_row_key(draft, tables)
+        _check_net_scope(draft, tables)
         return Api(
             name=draft.name,
             purpose=draft.purpose,
@@ -245,6 +247,16 @@ def _with_foreign_keys(table: Table, references: list[Reference]) -> Table:
         if reference.table == table.name and reference.kind is not ReferenceKind.KEEP
     ]
     return replace(table, foreign_keys=(*table.foreign_keys, *enforced))
+
+
+def _check_net_scope(draft: ApiDraft, tables: list[Table]) -> None:
+    """A NET replaces rows, lines or headers; the latter two need a header, and a line something below it."""
+    least = {NetScope.ROW: 0, NetScope.HEADER: 1, NetScope.LINE: 2}[draft.net_scope]
+    if not least or not tables:
+        return
+    header, specific = tables[0].key, tables[-1].key
+    if specific[: len(header)] != header or len(specific) < len(header) + least:
+        draft.wrong("net_scope", f"{draft.net_scope} needs a header table whose key begins a longer one")
 
 
 def _check_row_key(draft: ApiDraft, tables: list[Table]) -> None:

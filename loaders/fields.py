@@ -12,7 +12,7 @@ refused rows. Both ways give the same answer, which a test holds them to.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loaders.dates import DateReader
 from loaders.options import SourceOptions
@@ -31,10 +31,11 @@ _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The first field of a row (by ordinal) that was refused, and why."""
+    """The first field of a row (by ordinal) that was refused, and why; `columns` has all that were."""
 
     field: str
     reason: str
+    columns: frozenset[str]
 
 
 class Column:
@@ -124,8 +125,10 @@ class Checker:
         for column, texts in zip(self.columns, columns, strict=True):
             converted, reasons = column.values(texts)
             values.append(converted)
+            own = frozenset({column.field.column})
             for i, reason in reasons.items():
-                refusals.setdefault(i, Refusal(column.field.name, reason))
+                first = refusals.get(i) or Refusal(column.field.name, reason, own)
+                refusals[i] = replace(first, columns=first.columns | own)
         return values, refusals
 
 

@@ -4,7 +4,8 @@ A load happens inside the caller's transaction and never ends it, so that the fi
 it (L1). It may be repeated and it may come late: what it leaves does not depend on that (L7).
 
 `tabular` finds the rows, `fields` checks them, `join` makes parents and writes rows, `parking` keeps those
-that wait. Refused rows are written down as they are found (`records`), so memory does not grow with them.
+that wait, `activity` and `full` say which rows count. Refused rows are written down as they are found
+(`records`), so memory does not grow with them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,17 +15,22 @@ from typing import BinaryIO
 from sqlalchemy import Connection
 
 from loaders import dialects, tabular
-from loaders.fields import Checker
-from loaders.join import Join, Rows
+from loaders.activity import Activity
+from loaders.fields import Checker, Refusal
+from loaders.full import Full, objection
+from loaders.join import Join
 from loaders.options import SourceOptions
 from loaders.parking import Parking
 from loaders.records import forget_rows, reject_rows
 from loaders.rejects import Reject
+from loaders.rows import Rows
 from loaders.shapes import EXTRA, Api, Catalog, ReferenceKind
 
-__all__ = ["Delivery", "Outcome", "Quarantine", "SourceOptions", "load"]
+__all__ = ["Delivery", "NeedsApproval", "NotLoaded", "Outcome", "Quarantine", "SourceOptions", "load"]
 
-# What a Quarantine carries of the refused rows, since its transaction takes the written ones with it.
+FULL = "FULL"
+
+# What a file that is not loaded carries of its refused rows: those written down go with its transaction.
 _KEPT_REJECTS = 1000
 _KEPT_CHARACTERS = 4_000_000
 
@@ -34,7 +40,8 @@ class Delivery:
     """A file to be loaded: whose it is, and how it is to be read.
 
     `ranks` has the rank of every stream that ever wrote a row, by stream id; the higher one wins (L7.1).
-    `max_rejected` is how many rows may be refused before the whole file is (L4).
+    `max_rejected` is how many rows may be refused before the whole file is (L4). `shrink_limit_percent` is
+    the share of the active rows that a FULL may make inactive unless it `is_approved` (L6).
     """
 
     file_id: int
@@ -45,6 +52,8 @@ class Delivery:
     ranks: Mapping[int, int]
     options: SourceOptions
     max_rejected: int
+    shrink_limit_percent: float
+    is_approved: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +71,8 @@ class Outcome:
     unparked: Mapping[int, int]
 
 
-class Quarantine(Exception):
-    """The file cannot be loaded as it is, now or later; the caller rolls back, so that nothing of it stays.
+class NotLoaded(Exception):
+    """The file is not loaded as it is; the caller rolls back, so that nothing of it stays.
 
     `reason` is a sentence for a person. `rows_rejected` counts all refused rows, `rejects` holds the first of
     them: at most 1,000.
@@ -79,12 +88,20 @@ class Quarantine(Exception):
         self.rows_rejected = rows_rejected
 
 
+class Quarantine(NotLoaded):
+    """Only another file can mend what is wrong with this one."""
+
+
+class NeedsApproval(NotLoaded):
+    """A FULL would make so much inactive that a person has to look first (contract L6)."""
+
+
 def load(connection: Connection, catalog: Catalog, delivery: Delivery, data: BinaryIO) -> Outcome:
     """Load one file within the connection's open transaction.
 
-    Raises Quarantine for what only another file can mend; KeyError for an API that the catalog does not
-    know; UnsafeSettings if the database would alter values. Errors of the database are not caught: after
-    them, as after a Quarantine, the caller rolls back (contract L9).
+    Raises NotLoaded, which says what has to be done about the file; KeyError for an API that the catalog does
+    not know; UnsafeSettings if the database would alter values. Errors of the database are not caught: after
+    them, as after NotLoaded, the caller rolls back (contract L9).
     """
     return _Load(connection, catalog, delivery).run(data)
 
@@ -96,16 +113,22 @@ class _Load:
         self._delivery = delivery
         self._api: Api = catalog[delivery.api]
         self._checker = Checker(self._api.fields, delivery.options)
-        self._join = Join(connection, delivery.ranks)
-        self._parking = Parking(connection, catalog, self._join)
+        self._activity = Activity(connection)
+        self._join = Join(connection, delivery.ranks, self._activity)
+        self._parking = Parking(connection, catalog, self._join, self._activity)
         self._rows_read = 0
         self._rows_rejected = 0
+        self._keys_unreadable = 0
         self._rejects: list[Reject] = []
         self._characters = 0
 
     def run(self, data: BinaryIO) -> Outcome:
         dialects.check(self._connection)
         forget_rows(self._connection, self._delivery.file_id)
+        delivery = self._delivery
+        full = None
+        if delivery.mode == FULL:
+            full = Full(self._activity, self._api, delivery.stream, delivery.version)
         names = [field.name for field in self._api.fields]
         try:
             for batch in tabular.read(data, names, self._delivery.options):
@@ -113,8 +136,10 @@ class _Load:
         except tabular.FileRefused as error:
             raise Quarantine(f"{error}.") from error
         if self._is_refused:
-            raise self._quarantine()
+            raise self._not_loaded(Quarantine, self._too_many_rejects())
         self._parking.settle()
+        if full is not None:
+            self._finish(full)
         left = self._parking.left
         rows_parked = self._parking.parked - left.pop(self._delivery.file_id, 0)
         return Outcome(
@@ -143,7 +168,7 @@ class _Load:
         self._reject(rejects)
         if self._is_refused:
             return
-        rows = Rows(
+        all_rows = Rows(
             stream=self._delivery.stream,
             columns={
                 **{field.column: values for field, values in zip(self._api.fields, columns, strict=True)},
@@ -153,11 +178,24 @@ class _Load:
             lines=batch.numbers,
             file_ids=[self._delivery.file_id] * len(batch.numbers),
             texts=batch.texts,
-        ).without(refusals)
+        )
+        if self._delivery.mode == FULL:
+            self._keys_unreadable += len(batch.refused)
+            self._hold_refused(all_rows, refusals)
+        rows = all_rows.without(refusals)
         if rows:
             for reference in self._api.referring(ReferenceKind.CREATE):
                 self._join.make_parent(reference, self._catalog.created[reference.parent], rows)
             self._parking.receive(self._api, rows)
+
+    def _hold_refused(self, rows: Rows, refusals: Mapping[int, Refusal]) -> None:
+        """A refused row of a FULL counts as held by it, if its key can be read (contract L6)."""
+        for table in self._api.tables:
+            readable = {i for i, refusal in refusals.items() if refusal.columns.isdisjoint(table.key)}
+            if readable:
+                self._activity.mentioned(self._api, table, rows.only(readable))
+            if table is self._api.most_specific:
+                self._keys_unreadable += len(refusals) - len(readable)
 
     def _reject(self, rejects: list[Reject]) -> None:
         self._rows_rejected += len(rejects)
@@ -168,12 +206,22 @@ class _Load:
         if not self._is_refused:
             reject_rows(self._connection, self._delivery.file_id, rejects)
 
-    def _quarantine(self) -> Quarantine:
-        first = min(self._rejects, key=lambda reject: reject.line)
-        return Quarantine(
-            f"{self._rows_rejected:,} of {self._rows_read:,} rows rejected, more than max_rejected"
-            f" ({self._delivery.max_rejected:,}); the first: {first}.",
-            self._rejects,
-            self._rows_read,
-            self._rows_rejected,
+    def _finish(self, full: Full) -> None:
+        why_not = objection(
+            full.finish(),
+            good_rows=self._rows_read - self._rows_rejected,
+            unreadable_keys=self._keys_unreadable,
+            limit_percent=self._delivery.shrink_limit_percent,
         )
+        if why_not and not self._delivery.is_approved:
+            raise self._not_loaded(NeedsApproval, why_not)
+
+    def _too_many_rejects(self) -> str:
+        first = min(self._rejects, key=lambda reject: reject.line)
+        return (
+            f"{self._rows_rejected:,} of {self._rows_read:,} rows rejected, more than max_rejected"
+            f" ({self._delivery.max_rejected:,}); the first: {first}."
+        )
+
+    def _not_loaded(self, kind: type[NotLoaded], reason: str) -> NotLoaded:
+        return kind(reason, self._rejects, self._rows_read, self._rows_rejected)

@@ -9,13 +9,11 @@ higher mark is in, is void: it counts as loaded, as any outdated row does.
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
-    ColumnClause,
     ColumnElement,
     Connection,
     Row,
@@ -26,14 +24,16 @@ from sqlalchemy import (
     insert,
     select,
     table,
-    tuple_,
     update,
 )
 
+from loaders.activity import Activity
 from loaders.fields import Value
-from loaders.join import Join, Rows, row_key
+from loaders.join import Join
+from loaders.keys import Key, among, as_written, chunks, row_key
 from loaders.records import parked_row
-from loaders.references import BINDS, References, chunks
+from loaders.references import References
+from loaders.rows import Rows
 from loaders.shapes import EXTRA, Api, Catalog
 
 # Keys written by a load up to which the rows that wait are looked for key by key; beyond, table by table.
@@ -48,12 +48,13 @@ class Parking:
     `parked` counts what this load parked, `left` by file_id what waits no longer: it went in, or is void.
     """
 
-    def __init__(self, connection: Connection, catalog: Catalog, join: Join) -> None:
+    def __init__(self, connection: Connection, catalog: Catalog, join: Join, activity: Activity) -> None:
         self.parked = 0
         self.left: Counter[int] = Counter()
         self._connection = connection
         self._catalog = catalog
         self._join = join
+        self._activity = activity
         self._references = References(connection, catalog)
         # By table, the keys written since somebody looked who waits for them; None for too many to name.
         self._written: dict[str, set[Value] | None] = {}
@@ -64,7 +65,10 @@ class Parking:
         waits = self._references.missing(api, rows)
         self._put_in(api, rows.without(waits))
         if waits:
-            self._park(api, rows.only(waits), [waits[i] for i in sorted(waits)])
+            parked = rows.only(waits)
+            self._park(api, parked, [waits[i] for i in sorted(waits)])
+            for target in api.tables:
+                self._activity.mentioned(api, target, parked)
 
     def settle(self) -> None:
         """Put in all that waited for what has been written, until nothing moves."""
@@ -120,21 +124,15 @@ class Parking:
     def _is_overtaken(self, mark: tuple[int, int, int], present: tuple[int, int, int] | None) -> bool:
         return present is not None and self._join.is_above(present, mark)
 
-    def _marks(
-        self, api: Api, keys: list[tuple[Value, ...]]
-    ) -> dict[tuple[Value, ...], tuple[int, int, int]]:
+    def _marks(self, api: Api, keys: list[Key]) -> dict[Key, tuple[int, int, int]]:
         """The marks of those keys that are in the API's most specific table."""
         specific = api.most_specific
-        key: list[ColumnClause[Any]] = [column(name) for name in specific.key]
-        found: dict[tuple[Value, ...], tuple[int, int, int]] = {}
-        for chunk in chunks(dict.fromkeys(keys), BINDS // len(key)):
-            query = (
-                select(*key, column("stream"), column("version"), column("line"))
-                .select_from(table(specific.name))
-                .where(tuple_(*key).in_(chunk))
-            )
-            for *values, stream, version, line in self._connection.execute(query):
-                found[tuple(map(_as_written, values))] = (stream, version, line)
+        wanted = (*specific.key, "stream", "version", "line")
+        target = table(specific.name, *map(column, wanted))
+        found: dict[Key, tuple[int, int, int]] = {}
+        for condition in among(target, specific.key, dict.fromkeys(keys)):
+            for *key, stream, version, line in self._connection.execute(select(target).where(condition)):
+                found[tuple(map(as_written, key))] = (stream, version, line)
         return found
 
     def _are_parked(self, api: Api) -> bool:
@@ -229,12 +227,3 @@ def _rows(api: Api, records: Sequence[Row[Any]]) -> Rows:
         file_ids=[record.file_id for record in records],
         texts=[record.raw for record in records],
     )
-
-
-def _as_written(value: Value | Decimal | date) -> Value:
-    """A key's part as we write it; drivers give days, times and decimals back as objects of their own."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, date):
-        return str(value)
-    return value

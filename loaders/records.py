@@ -1,4 +1,4 @@
-"""What the database keeps of rows that did not get in: the refused ones, and those that wait for a parent.
+"""What the database keeps beside the rows themselves: refused and parked rows, mentions, FULLs.
 
 The tables belong to `metadata`, to which the ledger adds its own, so that a load and its record are one
 transaction (contract L1) and one migration makes them all. Their columns must not change without it.
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -118,6 +119,34 @@ parked_row = Table(
     Index("inbox_parked_row_file", "file_id", "line"),
     Index("inbox_parked_row_waits", "waits_table", "waits_key"),
     Index("inbox_parked_row_key", "api", "row_key"),
+    **INNODB,
+)
+
+# The newest mention of a key by a stream, where the row in the table does not tell it: the mention was parked
+# or refused, or it counts for a whole group of rows (contract L7.2, L7.5). Columns as in a target table, so
+# that mentions are joined in as rows are.
+mention = Table(
+    "inbox_mention",
+    metadata,
+    Column("table_name", Exact(64), primary_key=True),
+    Column("stream", Integer, primary_key=True, autoincrement=False),
+    # All of the table's key, or its first parts, as a JSON list.
+    Column("row_key", Exact(LONGEST_ROW_KEY), primary_key=True),
+    Column("version", BigId, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("file_id", BigId, nullable=False),
+    **INNODB,
+)
+
+# The FULLs of an API and stream: what was last mentioned before the newest of them is inactive (L6, L7.2).
+barrier = Table(
+    "inbox_barrier",
+    metadata,
+    Column("api", Exact(40), primary_key=True),
+    Column("stream", Integer, primary_key=True, autoincrement=False),
+    Column("version", BigId, primary_key=True, autoincrement=False),
+    # 1 when an operator has undone it.
+    Column("lifted", SmallInteger, nullable=False),
     **INNODB,
 )
 

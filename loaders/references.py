@@ -4,27 +4,15 @@ Only keys that a batch names are asked for, and each of them once per load, so a
 parent table. What has been found stays true for the load: nothing is ever deleted from a target table.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import ColumnClause, Connection, column, select, table
 
 from loaders.fields import Value
-from loaders.join import REMEMBERED_KEYS, Rows
+from loaders.join import REMEMBERED_KEYS
+from loaders.keys import chunks
+from loaders.rows import Rows
 from loaders.shapes import Api, Catalog, ReferenceKind
-
-# Values bound in one statement: far below every database's limit, and the statement stays small.
-BINDS = 500
-
-Item = TypeVar("Item")
-
-
-def chunks(items: Iterable[Item], size: int = BINDS) -> Iterator[list[Item]]:
-    """Items in lists of at most `size`."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 class References:

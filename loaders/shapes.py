@@ -151,6 +151,28 @@ class Api:
         """The table whose key tells the rows of a file apart."""
         return self.tables[-1]
 
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The part of the most specific key whose rows a NET replaces together: all of it, or less (L7.5)."""
+        key = self.most_specific.key
+        match self.net_scope:
+            case NetScope.ROW:
+                return key
+            case NetScope.LINE:
+                return key[:-1]
+            case NetScope.HEADER:
+                return self.tables[0].key
+
+    @property
+    def replaces_groups(self) -> bool:
+        """Whether a row of a NET can make others inactive that it does not name."""
+        return self.net_scope is not NetScope.ROW
+
+    @property
+    def deactivates(self) -> bool:
+        """Whether a FULL makes inactive what it does not hold (contract L6)."""
+        return self.full_absent is FullAbsent.DEACTIVATE
+
     def referring(self, kind: ReferenceKind) -> tuple[Reference, ...]:
         """The references of one kind, in the catalog's order."""
         return tuple(reference for reference in self.references if reference.kind is kind)

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from loaders.catalog import read_catalog
+from loaders.full import undo
 from loaders.shapes import Catalog
 from server import incidents, ledger, schema, views
 from server.config import Settings, load_settings
@@ -23,10 +24,10 @@ from server.database import Database
 from server.errors import UsageError
 from server.intake import Intake
 from server.migrate import is_prepared, prepare
-from server.names import FIRST_SEQUENCE, LAST_SEQUENCE
+from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, Mode
 from server.sequence import Range, Version, gaps, version_of
 from server.spool import Spool
-from server.states import Event, State, leaving_by
+from server.states import Cause, Event, State, leaving_by
 
 REPLAYABLE = leaving_by(Event.REPLAYED)
 WITHDRAWABLE = leaving_by(Event.WITHDRAWN)
@@ -142,6 +143,51 @@ class Inbox:
                     raise UsageError(f"{row.name} (file {row.id}) is {row.state} and cannot be withdrawn.")
                 ledger.move(connection, row.id, Event.WITHDRAWN, now, by=decision.by, reason=decision.reason)
             return _touched(connection, rows)
+
+    def approve(self, names: Sequence[str], decision: Decision) -> list[Touched]:
+        """Let FULLs load whatever they make inactive (contract L6), also ahead of time.
+
+        Raises:
+            UsageError: a file is no FULL, or can load no more.
+        """
+        with self._deciding("approving", decision) as (connection, now):
+            rows = [self.find(connection, name) for name in names]
+            for row in rows:
+                if row.mode != Mode.FULL or row.state in (State.DUPLICATE, State.REPLACED):
+                    what = row.state if row.mode == Mode.FULL else "no FULL"
+                    raise UsageError(f"{row.name} (file {row.id}) is {what}; there is nothing to approve.")
+                if row.approved:
+                    continue
+                ledger.change(connection, row.id, approved=1)
+                ledger.note(
+                    connection, now, event="approved", file_id=row.id, by=decision.by, reason=decision.reason
+                )
+                if row.cause == Cause.NEEDS_APPROVAL:
+                    ledger.move(connection, row.id, Event.RELEASED, now, by=decision.by, cause=None)
+            return _touched(connection, rows)
+
+    def undo(self, name: str, decision: Decision) -> int:
+        """Make active again what a FULL made inactive; the rows that it holds stay (contract L6).
+
+        Returns:
+            how many rows became active.
+
+        Raises:
+            UsageError: the file is no FULL that is loaded and makes rows inactive.
+        """
+        with self._deciding("undoing a FULL", decision) as (connection, now):
+            row = self.find(connection, name)
+            api = self.catalog.get(row.api or "")
+            if row.mode != Mode.FULL or row.state != State.LOADED or api is None:
+                raise UsageError(f"{row.name} (file {row.id}) is no FULL that is loaded.")
+            if not api.deactivates:
+                raise UsageError(f"A FULL of {row.api} makes nothing inactive; there is nothing to undo.")
+            reactivated = undo(connection, api, row.stream_id, row.version)
+            if reactivated is not None:
+                ledger.note(
+                    connection, now, event="undone", file_id=row.id, by=decision.by, reason=decision.reason
+                )
+            return reactivated or 0
 
     def skip(self, stream_name: str, first: int, last: int, decision: Decision) -> list[Range]:
         """Give up missing numbers, also ahead of time (contract S4); returns those that were missing.

@@ -321,6 +321,29 @@ def withdraw(
 
 
 @app.command()
+def approve(
+    file: Annotated[list[str], typer.Argument(metavar="FILE…")],
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Let FULLs load that wait because they would make much inactive."""
+    _show_touched(_inbox().approve(file, _decision(reason, by, dry_run)), json, dry_run)
+
+
+@app.command()
+def undo(
+    file: File, reason: Reason = NO_REASON, by: By = None, dry_run: DryRun = False, json: Json = False
+) -> None:
+    """Make active again what a FULL made inactive."""
+    rows = _inbox().undo(file, _decision(reason, by, dry_run))
+    show([{"file": file, "rows_reactivated": rows}], ("file", "rows_reactivated"), json_wanted=json, empty="")
+    if dry_run:
+        complain("Only tried; nothing was changed.")
+
+
+@app.command()
 def skip(
     source: str,
     numbers: Annotated[str, typer.Argument(metavar="N[-M]")],

@@ -150,6 +150,7 @@ class Load(_Section):
     """What a load tolerates."""
 
     max_rejected: Annotated[int, Field(ge=0)] = 1000
+    full_shrink_limit: Annotated[float, Field(ge=0, le=100)] = 20
     park_alert_after: Seconds = 86400
 
 

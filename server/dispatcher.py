@@ -21,17 +21,17 @@ from typing import Any
 from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
-from loaders.load import Delivery, Outcome, Quarantine, SourceOptions, load
+from loaders.load import Delivery, NeedsApproval, NotLoaded, Outcome, SourceOptions, load
 from loaders.records import forget_rows, reject_rows
 from loaders.shapes import Catalog
 from server import gaps, incidents, ledger, unjoined
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
-from server.intake import BYTES_MISSING, INTERNAL, REJECTED_ROWS, Intake, strangers
+from server.intake import Intake, strangers
 from server.ledger import now_utc
 from server.migrate import prepare
 from server.spool import Spool
-from server.states import Event, State
+from server.states import Cause, Event, State
 from server.waves import Ready, is_stuck, wave
 
 log = logging.getLogger("server.dispatcher")
@@ -241,21 +241,26 @@ class Dispatcher:
         try:
             with self.spool.data_path(row.data).open("rb") as data:
                 outcome = load(connection, self.catalog, self._delivery(row, ranks), data)
-        except Quarantine as fault:
+        except NotLoaded as fault:
             savepoint.rollback()
             forget_rows(connection, row.id)
             reject_rows(connection, row.id, fault.rejects)
             ledger.change(connection, row.id, rows_read=fault.rows_read, rows_rejected=fault.rows_rejected)
-            self._quarantine(connection, row, REJECTED_ROWS, fault.reason, now)
+            if isinstance(fault, NeedsApproval):
+                self._defer(connection, row, fault.reason, now)
+            else:
+                self._quarantine(connection, row, Cause.REJECTED_ROWS, fault.reason, now)
         except FileNotFoundError:
             savepoint.rollback()
-            self._quarantine(connection, row, BYTES_MISSING, "its bytes are not in the spool any more", now)
+            self._quarantine(
+                connection, row, Cause.BYTES_MISSING, "its bytes are not in the spool any more", now
+            )
         except Exception as error:
             if passes_by_itself(error):
                 raise
             savepoint.rollback()
             log.exception("%s cannot be loaded", row.name, extra={"action": "load", "file_id": row.id})
-            self._quarantine(connection, row, INTERNAL, f"{type(error).__name__}: {error}", now)
+            self._quarantine(connection, row, Cause.INTERNAL, f"{type(error).__name__}: {error}", now)
         else:
             savepoint.commit()
             self._record(connection, row, outcome, now)
@@ -285,6 +290,8 @@ class Dispatcher:
             ranks=ranks,
             options=SourceOptions(encoding=source.encoding, trim=source.trim, ragged=source.ragged),
             max_rejected=self.settings.load.max_rejected if limit is None else limit,
+            shrink_limit_percent=self.settings.load.full_shrink_limit,
+            is_approved=bool(row.approved),
         )
 
     def _record(self, connection: Connection, row: Row[Any], outcome: Outcome, now: datetime) -> None:
@@ -310,6 +317,13 @@ class Dispatcher:
     ) -> None:
         ledger.move(connection, row.id, Event.BAD_CONTENT, now, reason=reason, cause=cause)
         log.warning("%s not loaded: %s", row.name, reason, extra={"action": "quarantine", "file_id": row.id})
+
+    def _defer(self, connection: Connection, row: Row[Any], reason: str, now: datetime) -> None:
+        """Keep a FULL back until an operator has approved it (contract L6)."""
+        ledger.move(connection, row.id, Event.DEFERRED, now, reason=reason, cause=Cause.NEEDS_APPROVAL)
+        log.warning(
+            "%s waits for approval: %s", row.name, reason, extra={"action": "defer", "file_id": row.id}
+        )
 
     def _postpone(self, files: Sequence[Ready], error: Exception) -> None:
         """Try a group again later; it is nobody's work (contract L9)."""

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from loaders import records
 from server import gaps, schema
 from server.config import Settings
-from server.states import State
+from server.states import Cause, State
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,22 @@ def _quarantined(connection: Connection, _settings: Settings, _now: datetime) ->
         )
 
 
+def _deferred(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
+    file = schema.file
+    query = select(file.c.id, file.c.name, file.c.reason).where(
+        file.c.state == State.DEFERRED, file.c.cause == Cause.NEEDS_APPROVAL
+    )
+    for row in connection.execute(query):
+        yield Condition(
+            kind=Cause.NEEDS_APPROVAL,
+            subject=row.name,
+            happened=f"{row.name} waits for approval. {row.reason}",
+            kept="No row of it went in; the file is kept.",
+            todo=f"If the export is right, run `kore-inbox approve {row.id}`; if not, "
+            f"`kore-inbox withdraw {row.id}`, and have the sender export it again.",
+        )
+
+
 def _rejected(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
     file = schema.file
     row_of = records.rejected_row
@@ -129,7 +145,7 @@ def _retried(connection: Connection, _settings: Settings, _now: datetime) -> Ite
         )
 
 
-RULES: tuple[Rule, ...] = (_gaps, _refused, _quarantined, _rejected, _parked, _retried)
+RULES: tuple[Rule, ...] = (_gaps, _refused, _quarantined, _deferred, _rejected, _parked, _retried)
 
 
 def review(connection: Connection, settings: Settings, now: datetime) -> None:

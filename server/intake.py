@@ -17,15 +17,7 @@ from server.config import Settings
 from server.names import FileName, NameRefused, parse
 from server.sequence import Arrival, Holder, Verdict, Version, judge, stream_of, version_of
 from server.spool import Receipt, Spool
-from server.states import Event, State
-
-# Why a file is quarantined or refused, as `inbox_file.cause` has it.
-BAD_NAME = "bad name"
-CONFLICT = "conflict"
-UNKNOWN_API = "unknown API"
-REJECTED_ROWS = "rejected rows"
-BYTES_MISSING = "bytes missing"
-INTERNAL = "internal error"
+from server.states import Cause, Event, State
 
 
 @dataclass(frozen=True)
@@ -67,11 +59,11 @@ class Intake:
             name = parse(receipt.name)
         except NameRefused as error:
             file_id = ledger.add_file(connection, receipt, None, now)
-            _refuse(connection, file_id, BAD_NAME, receipt.refusal or str(error), now)
+            _refuse(connection, file_id, Cause.BAD_NAME, receipt.refusal or str(error), now)
             return False
         if receipt.refusal is not None:
             file_id = ledger.add_file(connection, receipt, name, now)
-            _refuse(connection, file_id, CONFLICT, receipt.refusal, now)
+            _refuse(connection, file_id, Cause.CONFLICT, receipt.refusal, now)
             return False
         stream = self._open_stream(connection, name, now)
         version = version_of(name.sequence, stream.expected)
@@ -99,7 +91,7 @@ class Intake:
         if state is not State.RECEIVED:
             return
         if row.api is None:
-            _refuse(connection, row.id, BAD_NAME, row.reason, now)
+            _refuse(connection, row.id, Cause.BAD_NAME, row.reason, now)
             return
         name = parse(row.name)
         stream = self._open_stream(connection, name, now)
@@ -142,7 +134,7 @@ class Intake:
                 f"number {case.name.sequence:07d} belongs to {holding.name}, which is {holding.state} and "
                 "holds other bytes; that file stays"
             )
-            _refuse(connection, case.file_id, CONFLICT, reason, now)
+            _refuse(connection, case.file_id, Cause.CONFLICT, reason, now)
         return verdict
 
     def _arrival(self, case: _Case, holder: Holder | None) -> Arrival:
@@ -164,7 +156,9 @@ class Intake:
         """Ready, held or quarantined, for a file that has its number."""
         stranger = self._stranger(case.name)
         if stranger:
-            ledger.move(connection, case.file_id, Event.UNKNOWN_API, now, reason=stranger, cause=UNKNOWN_API)
+            ledger.move(
+                connection, case.file_id, Event.UNKNOWN_API, now, reason=stranger, cause=Cause.UNKNOWN_API
+            )
         elif case.version > stream.expected:
             ledger.move(connection, case.file_id, Event.TOO_EARLY, now, cause=None)
         else:
@@ -184,7 +178,7 @@ def strangers(connection: Connection) -> list[Row[Any]]:
     """The files that are quarantined for their API or integration, in order of arrival."""
     query = (
         select(schema.file)
-        .where(schema.file.c.state == State.QUARANTINED, schema.file.c.cause == UNKNOWN_API)
+        .where(schema.file.c.state == State.QUARANTINED, schema.file.c.cause == Cause.UNKNOWN_API)
         .order_by(schema.file.c.id)
     )
     return list(connection.execute(query))

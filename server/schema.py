@@ -48,6 +48,8 @@ file = Table(
     Column("state", Exact(12), nullable=False),
     # Why it is quarantined or refused: a code for rules, and a sentence for people.
     Column("cause", Exact(20)),
+    # 1 when an operator has approved a FULL that would make much inactive (contract L6).
+    Column("approved", SmallInteger),
     Column("reason", LongText),
     Column("size_bytes", BigId, nullable=False),
     Column("sha256", Exact(64), nullable=False),

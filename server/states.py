@@ -44,6 +44,18 @@ class Event(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class Cause(StrEnum):
+    """Why a file is refused, quarantined or deferred, as `inbox_file.cause` has it: for rules, not people."""
+
+    BAD_NAME = "bad name"
+    CONFLICT = "conflict"
+    UNKNOWN_API = "unknown API"
+    REJECTED_ROWS = "rejected rows"
+    NEEDS_APPROVAL = "needs approval"
+    BYTES_MISSING = "bytes missing"
+    INTERNAL = "internal error"
+
+
 class IllegalMove(ValueError):
     """The event cannot happen to a file in that state."""
 

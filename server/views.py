@@ -196,6 +196,14 @@ def _why_kept(_connection: Connection, row: Row[Any]) -> list[str]:
     ]
 
 
+def _why_deferred(_connection: Connection, row: Row[Any]) -> list[str]:
+    since = f"{row.registered_at:%Y-%m-%d %H:%M:%S} UTC"
+    return [
+        f"{row.name}, which came at {since}, waits for approval. {row.reason}",
+        f"It loads after `kore-inbox approve {row.id}`; `kore-inbox withdraw {row.id}` sets it aside.",
+    ]
+
+
 def _why_over(_connection: Connection, row: Row[Any]) -> list[str]:
     return [f"{row.name} (file {row.id}) is {row.state}: {row.reason}. It waits for nothing."]
 
@@ -207,7 +215,7 @@ def _why_moving(_connection: Connection, row: Row[Any]) -> list[str]:
 _WHY = {
     State.RECEIVED: _why_moving,
     State.HELD: _why_held,
-    State.DEFERRED: _why_kept,
+    State.DEFERRED: _why_deferred,
     State.READY: _why_ready,
     State.LOADING: _why_moving,
     State.LOADED: _why_loaded,

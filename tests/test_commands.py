@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from server import cli
+from server.admin import Decision
 from server.config import Dispatch, Load
 from server.states import MOVES, State
 from tests.support.inboxes import Bench
@@ -324,3 +325,84 @@ def test_the_manual_names_every_way_out_of_a_state(state: State) -> None:
     [row] = [line for line in readme.splitlines() if line.startswith(f"| `{state}`")]
     for follows in set(MOVES[state].values()) - {State.RECEIVED}:
         assert f"`{follows}`" in row.partition("|")[2].partition("|")[2], f"{state} can become {follows}"
+
+
+def _full_that_loses_all(bench: Bench) -> str:
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\nB\ttwo\n")
+    bench.arrive("DT_0000002_KS_CATEGORY.FULL", b"C\tthree\n")
+    bench.arrive("DT_0000003_KS_CATEGORY.NET", b"D\tfour\n")
+    bench.work()
+    return "DT_0000002_KS_CATEGORY.FULL"
+
+
+def _active(bench: Bench) -> dict[str, int]:
+    return {row["category_id"]: row["active"] for row in bench.rows("category")}
+
+
+def test_a_full_that_would_lose_too_much_waits_and_says_why(bench: Bench, run: Run) -> None:
+    """L6, D2: it holds nothing back."""
+    name = _full_that_loses_all(bench)
+    assert bench.states()[name] == "deferred"
+    assert _active(bench) == {"A": 1, "B": 1, "D": 1}
+    _, told, _ = run("why", name)
+    assert "waits for approval. It would make inactive 2 of 2 active rows of category: all of them." in told
+    assert "kore-inbox approve 2" in told
+    [incident] = _json(run, "exceptions")
+    assert (incident["kind"], incident["subject"]) == ("needs approval", name)
+
+
+def test_an_approved_full_loads_and_its_exception_closes(bench: Bench, run: Run) -> None:
+    name = _full_that_loses_all(bench)
+    assert _json(run, "approve", name, "--dry-run") == [
+        {"id": 2, "name": name, "was": "deferred", "becomes": "ready"}
+    ]
+    assert bench.states()[name] == "deferred"
+    for _ in range(2):
+        run("approve", name, "--reason", "the ERP was cleaned up", "--by", "ann")
+    bench.work()
+    assert _active(bench) == {"A": 0, "B": 0, "C": 1, "D": 1}
+    assert _json(run, "exceptions") == []
+    [shown] = _json(run, "show", name)
+    decisions = [(event["event"], event["done_by"], event["reason"]) for event in shown["history"]]
+    assert decisions.count(("approved", "ann", "the ERP was cleaned up")) == 1
+
+
+def test_a_full_may_be_approved_before_it_comes_to_that(bench: Bench, run: Run) -> None:
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    bench.arrive("DT_0000003_KS_CATEGORY.FULL", b"C\tthree\n")
+    bench.work()
+    assert run("approve", "DT_0000003_KS_CATEGORY.FULL")[0] == 0
+    run("skip", "DT", "2")
+    bench.work()
+    assert _active(bench) == {"A": 0, "C": 1}
+
+
+def test_a_full_that_is_not_approved_can_be_withdrawn(bench: Bench, run: Run) -> None:
+    name = _full_that_loses_all(bench)
+    run("withdraw", name, "--reason", "the export was cut")
+    bench.work()
+    assert bench.states()[name] == "withdrawn"
+    assert _active(bench) == {"A": 1, "B": 1, "D": 1}
+    assert _json(run, "exceptions") == []
+
+
+def test_a_loaded_full_can_be_undone(bench: Bench, run: Run) -> None:
+    name = _full_that_loses_all(bench)
+    run("approve", name)
+    bench.work()
+    assert _json(run, "undo", name, "--dry-run") == [{"file": name, "rows_reactivated": 2}]
+    assert _active(bench)["A"] == 0
+    assert _json(run, "undo", name, "--reason", "wrong export") == [{"file": name, "rows_reactivated": 2}]
+    assert _json(run, "undo", name) == [{"file": name, "rows_reactivated": 0}]
+    bench.inbox.replay([name], [], [], Decision())
+    bench.work()
+    assert _active(bench) == {"A": 1, "B": 1, "C": 1, "D": 1}
+
+
+@pytest.mark.parametrize("verb", ["approve", "undo"])
+def test_only_a_full_is_approved_or_undone(bench: Bench, run: Run, verb: str) -> None:
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    code, _, said = run(verb, "1")
+    assert code == 2
+    assert "no FULL" in said

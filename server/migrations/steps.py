@@ -6,7 +6,7 @@ MariaDB commits each of them by itself, so a migration that was cut off is begun
 from typing import Any
 
 from alembic import op
-from sqlalchemy import inspect
+from sqlalchemy import Column, inspect
 
 
 def make_table(name: str, *parts: Any, **options: Any) -> None:
@@ -19,3 +19,9 @@ def make_index(name: str, table: str, columns: list[str], *, unique: bool) -> No
     """Create an index, unless it is there."""
     if name not in {index["name"] for index in inspect(op.get_bind()).get_indexes(table)}:
         op.create_index(name, table, columns, unique=unique)
+
+
+def add_column(table: str, column: Column[Any]) -> None:
+    """Add a column, unless it is there."""
+    if column.name not in {known["name"] for known in inspect(op.get_bind()).get_columns(table)}:
+        op.add_column(table, column)

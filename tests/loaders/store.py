@@ -57,6 +57,9 @@ class Store:
         version: int | None = None,
         ranks: Mapping[int, int] = RANKS,
         max_rejected: int = 1000,
+        mode: str = "NET",
+        shrink_limit_percent: float = 20,
+        is_approved: bool = False,
         **options: Any,
     ) -> Outcome:
         """Load one file; a text, bytes, or rows of cells. The version is the file's number unless given."""
@@ -67,12 +70,14 @@ class Store:
         delivery = Delivery(
             number,
             api,
-            "NET",
+            mode,
             stream,
             number if version is None else version,
             ranks,
             SourceOptions(**options),
             max_rejected,
+            shrink_limit_percent,
+            is_approved,
         )
         if connection is not None:
             return load(connection, self.catalog, delivery, io.BytesIO(data))
