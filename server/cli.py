@@ -131,7 +131,7 @@ def serve() -> None:
     """Run the inbox in the foreground until SIGTERM or SIGINT."""
     settings = load_settings(_Conf.folder)
     read_catalog()
-    supervisor.serve(_Conf.folder, settings.log.level)
+    supervisor.serve(_Conf.folder, settings)
 
 
 @user_app.command("add")

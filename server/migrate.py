@@ -15,7 +15,7 @@ from loaders import tables
 from loaders.records import metadata
 from loaders.shapes import Catalog
 from server.database import Database
-from server.errors import InboxError
+from server.errors import InboxError, TemporaryFault
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -80,7 +80,9 @@ def _one_at_a_time(database: Database) -> Iterator[Connection]:
         name = {"name": f"kore_inbox_schema_{database.url.database}"[:64]}
         taken = connection.execute(text("SELECT GET_LOCK(:name, :wait)"), {**name, "wait": _LOCK_SECONDS})
         if taken.scalar_one() != 1:
-            raise InboxError("Another process has been changing the schema for a minute.", todo="Try again.")
+            raise TemporaryFault(
+                "Another process has been changing the schema for a minute.", todo="Try again."
+            )
         try:
             yield connection
         finally:

@@ -6,7 +6,6 @@ SIGTERM, asks it to finish what it is doing and stop. SIGINT from a terminal is 
 
 import logging
 import os
-import select
 import signal
 import sys
 import threading
@@ -15,31 +14,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 from server.config import Settings, load_settings
-from server.errors import InboxError
+from server.errors import InboxError, TemporaryFault
+from server.stopping import asked_to_stop
+
+# By it the supervisor knows what no new start will mend; 1 would be a Python traceback's too.
+CANNOT_RUN = os.EX_CONFIG
 
 _FIELDS = ("action", "api", "sequence", "file_id", "user", "address")
 
 
 def run(conf: Path, work: Callable[[Settings, threading.Event], None]) -> int:
-    """Run a child's work until it is asked to stop; returns the exit code.
+    """Run a child's work until it is asked to stop.
 
     Args:
         conf: the settings folder.
         work: what the child does; it returns soon after the event is set.
+
+    Returns:
+        the exit code: 0, `CANNOT_RUN` for what a person has to mend, 1 for a fault that may pass.
     """
-    settings = load_settings(conf)
-    log_to_stderr(settings.log.level)
-    stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asked, ask = os.pipe()
-    # Not `stop.set`: a second signal would run it inside itself, and its lock would never be free again.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: os.write(ask, b"!"))
-    threading.Thread(target=_wait_to_be_asked, args=(stop, asked), daemon=True).start()
+    stop = asked_to_stop([signal.SIGTERM], parent=sys.stdin.fileno())
     try:
+        settings = load_settings(conf)
+        log_to_stderr(settings.log.level)
         work(settings, stop)
     except InboxError as error:
         logging.getLogger("server").error("%s", error)
-        return 1
+        return 1 if isinstance(error, TemporaryFault) else CANNOT_RUN
     return 0
 
 
@@ -66,8 +67,3 @@ class _OneLine(logging.Formatter):
 def escaped(text: str) -> str:
     """Text in which nothing can steer a terminal or forge a line of a log."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-
-
-def _wait_to_be_asked(stop: threading.Event, asked: int) -> None:
-    select.select([sys.stdin.fileno(), asked], [], [])
-    stop.set()

@@ -60,10 +60,7 @@ class Receiver:
         """
         with ExitStack() as undo:
             spool = Spool(self._settings.inbox.spool)
-            try:
-                spool.create()
-            except OSError as error:
-                raise InboxError(f"The spool {spool.root} cannot be made: {error.strerror}.") from error
+            spool.create()
             undo.enter_context(spool.lock())
             users = Users(self._conf)
             self.acceptance = Acceptance(spool, self._settings, self._outlook, self._known_apis)
@@ -98,15 +95,15 @@ class Receiver:
         """Serve until `stop`; then everything is closed."""
         if self._letterbox is None:
             self.start()
-        stopping = False
         soonest = None
         with self._resources:
-            while not stopping or self._workers.unfinished:
+            # Asked before the loop waits: a `stop` during the start had no letterbox to wake it by.
+            while not self._stop.is_set():
                 soonest = self._ioloop.loop(soonest, blocking=False)
-                if self._stop.is_set() and not stopping:
-                    stopping = True
-                    log.info("stopping", extra={"action": "stop"})
-                    self._wind_up()
+            log.info("stopping", extra={"action": "stop"})
+            self._wind_up()
+            while self._workers.unfinished:
+                soonest = self._ioloop.loop(soonest, blocking=False)
         log.info("stopped", extra={"action": "stop"})
 
     def stop(self) -> None:

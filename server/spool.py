@@ -1,6 +1,6 @@
 """The spool: received bytes and their receipts on disk, durable before anyone is told (contract A1, A2).
 
-    ROLE.lock   held by the one receiver, and by the one loader, of this spool
+    ROLE.lock   held by the one inbox (`serve`), the one receiver, and the one loader of this spool
     node        a name for this spool among all that share a database
     nudge       a FIFO by which the receiver wakes the loader; only a hint
     data/ID     the bytes of one upload, opened exclusively, never moved, never changed once it has a receipt
@@ -30,7 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from server.errors import InboxError
+from server.errors import InboxError, TemporaryFault
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,12 @@ class Receipt:
     refusal: str | None = None
 
 
-class SpoolTaken(InboxError):
-    """Another receiver holds this spool."""
+class SpoolTaken(TemporaryFault):
+    """Another process has the role on this spool; it may be about to end."""
+
+
+class SpoolGone(TemporaryFault):
+    """The spool's folders were removed while it was in use; the next start makes them again."""
 
 
 class Undone(OSError):
@@ -107,11 +111,21 @@ class Spool:
         self._swept = ""
 
     def create(self) -> None:
-        """Make what is missing."""
-        for folder in (self.data, self.refused, self.aside, self.staged, self.new, self.done):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-        with contextlib.suppress(FileExistsError):
-            os.mkfifo(self.root / "nudge", 0o600)
+        """Make what is missing.
+
+        Raises:
+            InboxError: the place does not allow it.
+        """
+        try:
+            for folder in (self.data, self.refused, self.aside, self.staged, self.new, self.done):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(self.root / "nudge", 0o600)
+        except OSError as error:
+            raise InboxError(
+                f"The spool {self.root} cannot be made: {error.strerror}.",
+                todo="Name a place that may be written to ([inbox] spool).",
+            ) from error
         # What is registered next must sort after what waits, even when the clock was set back meanwhile.
         self._last_id = max((int(name[:16], 16) for name in _names(self.new)), default=0)
 
@@ -236,8 +250,18 @@ class Spool:
         return (self.new / receipt_id).exists()
 
     def pending_ids(self) -> list[str]:
-        """Ids of the receipts that are not registered, oldest first."""
-        return sorted(_names(self.new))
+        """Ids of the receipts that are not registered, oldest first.
+
+        Raises:
+            SpoolGone: somebody has removed the folder.
+        """
+        try:
+            return sorted(_names(self.new))
+        except FileNotFoundError:
+            raise SpoolGone(
+                f"The spool {self.root} has been removed, with whatever was not loaded yet.",
+                todo="Its folders are made again; have the senders send again what is missing.",
+            ) from None
 
     def recent(self, seconds: float, at_most: int | None = None) -> Iterator[Receipt]:
         """Receipts of the last `seconds`, oldest first, registered or not; of many, the newest `at_most`."""

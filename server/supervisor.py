@@ -1,19 +1,24 @@
 """`serve`: the receiver and the loader as child processes, started, watched, and stopped in order.
 
-A child that dies is started again, after a pause that grows while it keeps dying. On SIGTERM or SIGINT the
-receiver stops first, so that nothing new arrives, then the loader, which finishes what it is loading.
+A child that dies is started again, after a pause that grows while it keeps dying. One that says at its first
+start that it cannot run (a port that is taken, say) ends them all: whoever started the inbox is there to read
+why. On SIGTERM or SIGINT the receiver stops first, so that nothing new arrives, then the loader, which
+finishes what it is loading.
 """
 
 import logging
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.process import log_to_stderr
+from server.config import Settings
+from server.errors import InboxError
+from server.process import CANNOT_RUN, log_to_stderr
+from server.spool import Spool
+from server.stopping import asked_to_stop
 
 log = logging.getLogger("server.supervisor")
 
@@ -31,12 +36,17 @@ class _Child:
     role: str
     conf: Path
     process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
     pause_seconds: float = _FIRST_PAUSE_SECONDS
     started_at: float = 0.0
     start_at: float = field(default_factory=time.monotonic)
 
     def look_after(self) -> None:
-        """Start it if it is due; notice if it has died."""
+        """Start it if it is due; notice if it has died.
+
+        Raises:
+            InboxError: it says at its first start that it cannot run.
+        """
         now = time.monotonic()
         if self.process is None:
             if now >= self.start_at:
@@ -44,6 +54,8 @@ class _Child:
         elif self.process.poll() is not None:
             if now - self.started_at >= _GOOD_LIFE_SECONDS:
                 self.pause_seconds = _FIRST_PAUSE_SECONDS
+            elif self.process.returncode == CANNOT_RUN and self.starts == 1:
+                raise InboxError(f"The {self.role} cannot run, so the inbox ends; it has said why above.")
             log.error(
                 "the %s ended (%s); it is started again in %.1f s",
                 self.role,
@@ -70,6 +82,7 @@ class _Child:
             stdin=subprocess.PIPE,
         )
         self.started_at = now
+        self.starts += 1
 
     def _forget(self) -> None:
         if self.process is not None and self.process.stdin is not None:
@@ -77,21 +90,33 @@ class _Child:
         self.process = None
 
 
-def serve(conf: Path, level: str) -> None:
-    """Run the inbox until SIGTERM or SIGINT."""
-    log_to_stderr(level)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
+def serve(conf: Path, settings: Settings) -> None:
+    """Run the inbox until SIGTERM or SIGINT.
+
+    Args:
+        conf: the settings folder.
+        settings: as read from it.
+
+    Raises:
+        SpoolTaken: another inbox runs on the spool.
+        InboxError: a child cannot run, or the spool cannot be made.
+    """
+    log_to_stderr(settings.log.level)
+    spool = Spool(settings.inbox.spool)
+    spool.create()
+    stop = asked_to_stop()
     children = [_Child(role, conf) for role in ROLES]
-    try:
-        while not stop.wait(_LOOK_SECONDS):
+    # One lock for the whole inbox, so that a second one is told once, before it has started anything.
+    with spool.lock("serve"):
+        log.info("starting", extra={"action": "start"})
+        try:
+            while not stop.wait(_LOOK_SECONDS):
+                for child in children:
+                    child.look_after()
+        finally:
+            log.info("stopping", extra={"action": "stop"})
             for child in children:
-                child.look_after()
-    finally:
-        log.info("stopping", extra={"action": "stop"})
-        for child in children:
-            child.stop()
+                child.stop()
 
 
 def _ending(code: int) -> str:

@@ -1,5 +1,6 @@
 """The whole inbox, with real processes, real clients and both databases."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.simulator import Plan, push, simulate
+from server.spool import Spool
 from tests.support.inboxes import Bench
 from tests.support.running import PASSWORD, USER, RunningInbox, until
 
@@ -166,17 +168,39 @@ def test_a_child_that_is_killed_is_started_again_and_nothing_is_lost(inbox: Runn
     until(lambda: _all_loaded(inbox, 40), "all are loaded")
 
 
-def test_a_second_inbox_on_the_same_spool_refuses_to_start(inbox: RunningInbox) -> None:
-    until(lambda: "listening on" in inbox.log.read_text(), "the first one runs")
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "server.children", "receiver", str(inbox.conf)],
-        stdin=subprocess.PIPE,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 1
+def test_a_second_inbox_on_the_same_spool_says_so_and_ends(tmp_path: Path) -> None:
+    with RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}") as inbox:
+        said = inbox.command("serve", code=1)
+        assert said.count("Another inbox is running on the spool") == 1
+        assert "Traceback" not in said
+        assert "listening" not in said, "it has started nothing"
+
+
+def test_an_inbox_whose_port_is_taken_says_so_and_ends(tmp_path: Path) -> None:
+    inbox = RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}")
+    with socket.create_server(("127.0.0.1", inbox.port)):
+        said = inbox.command("serve", code=1)
+    assert f"Port {inbox.port} of 127.0.0.1 cannot be listened on" in said
+    assert "Address already in use" in said
+    assert "The receiver cannot run, so the inbox ends" in said
+    assert "started again" not in said
+    assert "Traceback" not in said
+
+
+def test_a_receiver_that_is_left_over_keeps_the_spool_to_itself(tmp_path: Path) -> None:
+    inbox = RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}")
+    spool = Spool(inbox.spool)
+    spool.create()
+    with spool.lock("receiver"):
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "server.children", "receiver", str(inbox.conf)],
+            stdin=subprocess.PIPE,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1, "1 means that it is tried again"
     assert "Another inbox is running on the spool" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,44 @@ class RunningInbox:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "RunningInbox":
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "server.cli", "--conf", str(self.conf), "serve"], stderr=log
-            )
+        self.start()
         until(self.listens, "the inbox listens")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(60)
+            self.ending()
+
+    def start(self) -> None:
+        """Start it, in a process group of its own as a shell or systemd would, and do not wait."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "server.cli", "--conf", str(self.conf), "serve"],
+                stdout=log,
+                stderr=log,
+                process_group=0,
+            )
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Signal supervisor and children at once, as Ctrl-C and systemd do; nothing if all have ended."""
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process is None or self._process.poll() is not None
+
+    def ending(self, timeout_seconds: float = 60) -> int:
+        """Wait for its end, within a time after which it is killed; returns the exit code."""
+        assert self._process is not None
+        try:
+            return self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            self.signal_all(signal.SIGKILL)
+            raise
+        finally:
             self._process = None
 
     def kill(self, role: str) -> None:
@@ -110,7 +138,9 @@ class RunningInbox:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def until(holds: Callable[[], bool], what: str, timeout_seconds: float = 60) -> None:
+def until(
+    holds: Callable[[], bool], what: str, timeout_seconds: float = 60, pause_seconds: float = 0.02
+) -> None:
     """Wait for something that other processes bring about.
 
     Raises:
@@ -119,7 +149,7 @@ def until(holds: Callable[[], bool], what: str, timeout_seconds: float = 60) -> 
     deadline = time.monotonic() + timeout_seconds
     while not holds():
         assert time.monotonic() < deadline, f"not in {timeout_seconds} s: {what}"
-        time.sleep(0.02)
+        time.sleep(pause_seconds)
 
 
 def _free_port() -> int:
