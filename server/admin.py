@@ -25,7 +25,7 @@ from server.errors import UsageError
 from server.intake import Intake
 from server.migrate import is_prepared, prepare
 from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, Mode
-from server.sequence import Range, Version, gaps, version_of
+from server.sequence import Range, Scope, Version, gaps, version_of
 from server.spool import Spool
 from server.states import Cause, Event, State, leaving_by
 
@@ -95,6 +95,17 @@ class Inbox:
     def find(self, connection: Connection, text: str) -> Row[Any]:
         """A file by id or name; see `views.find_file`."""
         return views.find_file(connection, text, self.settings.sequence.scope)
+
+    def due(self, source: str, integration: str) -> int:
+        """The number that is due from a source; where each API counts by itself, the highest of them."""
+        parts = (source, integration)[: 1 if self.settings.sequence.scope is Scope.SOURCE else 2]
+        with self.database.read() as connection:
+            numbers = [
+                stream.expected.sequence
+                for stream in ledger.streams(connection)
+                if tuple(stream.name.split("_")[: len(parts)]) == parts
+            ]
+        return max(numbers, default=FIRST_SEQUENCE)
 
     def why(self, text: str) -> list[str]:
         """What a file waits for."""

@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 found something wrong, 2 usage or settings. Nothing forese
 
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from loaders.catalog import read_catalog
 from server import catalog_views, setup, simulator, supervisor, users, views
 from server.admin import Decision, Inbox, Touched
-from server.config import conf_folder, load_settings
+from server.config import conf_folder, load_settings, must_exist
 from server.database import is_away, passes_by_itself
 from server.errors import InboxError, SettingsError, UsageError
-from server.names import LAST_SEQUENCE
+from server.names import FIRST_SEQUENCE, LAST_SEQUENCE
 from server.output import as_json, complain, say, show
 from server.sequence import parse_range
 from server.states import State
@@ -94,8 +94,13 @@ def main() -> None:
     sys.exit(code or 0)
 
 
+def _conf() -> Path:
+    """The settings folder, which every command but `init` needs."""
+    return must_exist(_Conf.folder)
+
+
 def _inbox() -> Inbox:
-    return Inbox.open(_Conf.folder, waiting=lambda what: complain(f"waiting for: {what}"))
+    return Inbox.open(_conf(), waiting=lambda what: complain(f"waiting for: {what}"))
 
 
 def _decision(reason: str, by: str | None, dry_run: bool) -> Decision:
@@ -129,9 +134,9 @@ def init(
 @app.command()
 def serve() -> None:
     """Run the inbox in the foreground until SIGTERM or SIGINT."""
-    settings = load_settings(_Conf.folder)
+    settings = load_settings(_conf())
     read_catalog()
-    supervisor.serve(_Conf.folder, settings)
+    supervisor.serve(_conf(), settings)
 
 
 @user_app.command("add")
@@ -145,21 +150,22 @@ def user_add(
     ] = False,
 ) -> None:
     """Add an FTP user, or give him a new password and new sources."""
-    users.add_user(_Conf.folder, name, _password(password_stdin, confirm=True), source)
+    conf = _conf()
+    users.add_user(conf, name, _password(password_stdin, confirm=True), source)
     say(f"user {name} may send files of {', '.join(source).upper()}.")
 
 
 @user_app.command("list")
 def user_list(json: Json = False) -> None:
     """List FTP users and the sources that they may send."""
-    records = [{"name": user.name, "sources": list(user.sources)} for user in users.list_users(_Conf.folder)]
+    records = [{"name": user.name, "sources": list(user.sources)} for user in users.list_users(_conf())]
     show(records, ("name", "sources"), json_wanted=json, empty="There are no users.")
 
 
 @user_app.command("remove")
 def user_remove(name: str) -> None:
     """Remove an FTP user; his files stay."""
-    users.remove_user(_Conf.folder, name)
+    users.remove_user(_conf(), name)
     say(f"user {name} is removed.")
 
 
@@ -275,6 +281,7 @@ def catalog(
     json: Json = False,
 ) -> None:
     """The APIs by level of precedence, or one of them."""
+    _conf()
     found = read_catalog()
     if api is None:
         overview = ("level", "api", "fields", "tables", "purpose")
@@ -400,21 +407,31 @@ def simulate(
     days: Annotated[int, typer.Option("--days", min=1, help="Days that the files spread over.")] = 3,
     seed: Annotated[int, typer.Option("--seed", help="Another seed makes another company.")] = 1,
     source: Annotated[str, typer.Option("--source", help="The source of the file names.")] = "DT",
-    first: Annotated[int, typer.Option("--first", min=1, max=LAST_SEQUENCE, help="The first number.")] = 1,
+    first: Annotated[
+        int | None,
+        typer.Option(
+            "--first",
+            min=FIRST_SEQUENCE,
+            max=LAST_SEQUENCE,
+            help="The first number; default: 1 in a folder, the one that is due in this inbox.",
+        ),
+    ] = None,
     connections: Annotated[int, typer.Option("--connections", min=1, help="Sessions at once.")] = 1,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Push in an order drawn from the seed.")] = False,
 ) -> None:
     """An ERP: make coherent exports of six APIs, and write them to a folder or push them to this inbox."""
     if (folder is None) == (user is None):
         raise UsageError("Say where the files go: --folder DIR, or --user NAME to push them over FTP.")
-    plan = simulator.Plan(
-        seed=seed, source=source.upper(), files=count, rows_per_file=rows, days=days, first_sequence=first
-    )
-    exports = simulator.simulate(plan)
+    _conf()
+    plan = simulator.Plan(seed=seed, source=source.upper(), files=count, rows_per_file=rows, days=days)
     if folder is not None:
-        say(f"{len(simulator.write(exports, folder))} files are in {folder}.")
+        plan = replace(plan, first_sequence=first or plan.first_sequence)
+        say(f"{len(simulator.write(simulator.simulate(plan), folder))} files are in {folder}.")
         return
-    ftp = load_settings(_Conf.folder).ftp
+    inbox = _inbox()
+    plan = replace(plan, first_sequence=first or inbox.due(plan.source, plan.integration))
+    exports = simulator.simulate(plan)
+    ftp = inbox.settings.ftp
     server = simulator.Server(ftp.host, ftp.port, user or "", _password(password_stdin, confirm=False))
     seed_of_order = seed if shuffle else None
     replies = simulator.push(exports, server, connections, seed_of_order, on_reply=lambda r: say(r.text))

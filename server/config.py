@@ -30,7 +30,7 @@ from pydantic_settings import (
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from server.errors import SettingsError
+from server.errors import SettingsError, UsageError
 from server.sequence import Scope
 
 ENV_PREFIX = "KORE_INBOX_"
@@ -227,12 +227,28 @@ def conf_folder(option: Path | None) -> Path:
     return (option or Path(os.environ.get(CONF_VARIABLE) or "conf")).resolve()
 
 
+def must_exist(conf: Path) -> Path:
+    """The settings folder itself.
+
+    Raises:
+        UsageError: there is none; an inbox of defaults alone is not what anyone means by a mistyped name.
+    """
+    if not conf.is_dir():
+        raise UsageError(
+            f"There is no settings folder {conf}.",
+            todo=f"Make it with `kore-inbox init {conf}`, or name another with --conf or {CONF_VARIABLE}.",
+        )
+    return conf
+
+
 def load_settings(conf: Path) -> Settings:
     """Read and check the settings of a folder; what is not set has its default.
 
     Raises:
+        UsageError: there is no such folder.
         SettingsError: with every mistake that was found.
     """
+    must_exist(conf)
     toml = conf / "inbox.toml"
     try:
         given = tomllib.loads(toml.read_text("utf-8")) if toml.exists() else {}

@@ -16,6 +16,7 @@ from server.admin import Decision
 from server.config import Dispatch, Load
 from server.states import MOVES, State
 from tests.support.inboxes import Bench
+from tests.support.running import PASSWORD, USER, RunningInbox, until
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -125,6 +126,20 @@ def test_skip_is_written_down_with_who_and_why_and_may_be_repeated(bench: Bench,
     with bench.database.read() as connection:
         [row] = connection.exec_driver_sql("SELECT skipped_by, reason FROM inbox_skip").all()
     assert tuple(row) == ("ada", "restored")
+
+
+def test_gaps_have_the_keys_of_the_contract_and_numbers_as_numbers(bench: Bench, run: Run) -> None:
+    for number in (1, 3, 4, 8):
+        bench.arrive(f"DT_{number:07d}_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    found = _json(run, "gaps")
+    assert [(gap["stream"], gap["first"], gap["last"], gap["numbers"]) for gap in found] == [
+        ("DT", 2, 2, 1),
+        ("DT", 5, 7, 3),
+    ]
+    assert [gap["holds_back"] for gap in found] == [3, 1]
+    # True is 1 to Python, and `true` to whoever reads the JSON.
+    assert {type(gap["holds_back"]) for gap in found} == {int}
 
 
 def test_a_dry_run_changes_nothing(bench: Bench, run: Run) -> None:
@@ -293,6 +308,17 @@ def test_simulate_writes_files_that_load(bench: Bench, run: Run, tmp_path: Path)
     assert set(bench.states().values()) == {"loaded"}
 
 
+def test_simulate_pushes_from_the_number_that_is_due(tmp_path: Path) -> None:
+    with RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}") as inbox:
+        inbox.push("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+        until(lambda: inbox.states() == {"DT_0000001_KS_CATEGORY.NET": "loaded"}, "the first is loaded")
+        words = ("simulate", "--user", USER, "--password-stdin", "--files", "6", "--rows", "3")
+        assert "226 DT_0000002_KS_CATEGORY.FULL accepted" in inbox.command(*words, stdin=PASSWORD)
+        said = inbox.command(*words, "--first", "1", code=1, stdin=PASSWORD)
+        assert "553 DT_0000001_KS_CATEGORY.FULL refused" in said
+        until(lambda: inbox.ask("status")[0]["files"] == {"loaded": 7, "refused": 6}, "all are judged")
+
+
 def test_the_catalog_lists_apis_by_level_and_one_api_s_fields(run: Run) -> None:
     levels = [api["level"] for api in _json(run, "catalog")]
     assert levels == sorted(levels)
@@ -317,6 +343,47 @@ def test_users_are_added_listed_and_removed(run: Run, tmp_path: Path) -> None:
     assert "secret" not in text
     assert run("user", "remove", "erp")[0] == 0
     assert _json(run, "user", "list") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("serve",),
+        ("status",),
+        ("files",),
+        ("show", "1"),
+        ("why", "1"),
+        ("gaps",),
+        ("skip", "DT", "1"),
+        ("sequence", "set", "DT", "5"),
+        ("replay", "--held"),
+        ("withdraw", "1"),
+        ("rejects", "1"),
+        ("parked",),
+        ("exceptions",),
+        ("catalog",),
+        ("user", "add", "erp", "--source", "DT", "--password-stdin"),
+        ("user", "list"),
+        ("user", "remove", "erp"),
+        ("simulate", "--folder", "out"),
+        ("simulate", "--user", "erp", "--password-stdin"),
+    ],
+    ids=" ".join,
+)
+def test_without_a_settings_folder_nothing_is_made_and_init_is_named(
+    words: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["kore-inbox", "--conf", "nope", *words])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a password\n"))
+    with pytest.raises(SystemExit) as ending:
+        cli.main()
+    assert ending.value.code == 2
+    assert f"`kore-inbox init {tmp_path / 'nope'}`" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("state", [state for state in State if MOVES[state]])

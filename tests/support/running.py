@@ -110,10 +110,11 @@ class RunningInbox:
         with self.ftp() as session:
             return session.storbinary(f"STOR {name}", BytesIO(data))
 
-    def command(self, *words: str, code: int = 0) -> str:
+    def command(self, *words: str, code: int = 0, stdin: str = "") -> str:
         """What `kore-inbox` prints for an operator."""
         done = subprocess.run(
             [sys.executable, "-m", "server.cli", "--conf", str(self.conf), *words],
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=120,
