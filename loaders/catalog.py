@@ -15,6 +15,7 @@ from loaders.catalog_file import ApiDraft, ReferenceDraft, TableDraft, read_file
 from loaders.shapes import (
     Api,
     Catalog,
+    Derived,
     Field,
     FieldType,
     ForeignKey,
@@ -85,7 +86,8 @@ class _Assembly:
         return Catalog(apis, self._created)
 
     def _api(self, draft: ApiDraft) -> Api:
-        tables = self._tables(draft)
+        derived = _derived(draft)
+        tables = [_with_derived(table, derived) for table in self._tables(draft)]
         references = [r for written in draft.references for r in self._reference(draft, written, tables)]
         _check_row_key(draft, tables)
         _check_net_scope(draft, tables)
@@ -94,6 +96,7 @@ class _Assembly:
             purpose=draft.purpose,
             level=draft.level,
             fields=tuple(sorted(draft.fields.values(), key=lambda field: field.ordinal)),
+            derived=tuple(derived),
             tables=tuple(_with_foreign_keys(table, references) for table in tables),
             references=tuple(references),
             full_absent=draft.full_absent,
@@ -133,22 +136,26 @@ class _Assembly:
         return tables
 
     def _reference(self, draft: ApiDraft, written: ReferenceDraft, tables: list[Table]) -> list[Reference]:
-        """One reference checked against its parent; none where it cannot be understood."""
+        """One reference checked against its parent; none where it cannot be understood.
+
+        It is there once for each table that holds its fields: whoever reads one of them can follow it.
+        """
         columns = _columns(draft, f"{written.where}: fields", written.fields)
-        child = next((table for table in tables if set(columns) <= set(table.columns)), None)
-        if child is None:
+        held = {*columns, written.when.column} if written.when is not None else set(columns)
+        children = [table for table in tables if columns and held <= set(table.columns)]
+        if not children:
             draft.wrong(f"{written.where}: fields", "no table of this API holds them all")
             return []
         if written.kind is not ReferenceKind.KEEP:
             for column, field in columns.items():
-                if column in child.key and not field.required:
+                if column in children[-1].key and not field.required:
                     # A blank key part is stored as a blank, and no parent has a blank for its key.
                     draft.wrong(
                         f"{written.where}: fields",
                         f"{field.name!r} is part of the key, so it must be required",
                     )
         if written.kind is ReferenceKind.CREATE:
-            return self._created_parent(draft, written, child, columns)
+            return self._created_parent(draft, written, children[0], columns)
         owner, parent = self._owners.get(written.table, (None, None))
         if owner is None or parent is None:
             draft.wrong(f"{written.where}: table", f"{written.table!r} is a table of no API")
@@ -166,8 +173,10 @@ class _Assembly:
                     draft.wrong(
                         f"{written.where}: fields", f"{own.name!r} is {own.type}, its parent is {other.type}"
                     )
+        referring = tuple(columns) if written.column is None else (written.column,)
         return [
-            Reference(written.kind, child.name, tuple(columns), written.table, tuple(parent_key), {}),
+            Reference(written.kind, child.name, referring, written.table, tuple(parent_key), {}, written.when)
+            for child in children
         ]
 
     def _check_park(
@@ -237,6 +246,27 @@ def _columns(draft: ApiDraft, key: str, names: Iterable[str], *, told: bool = Fa
         elif not told:
             draft.wrong(key, f"{name!r} is no field of this API")
     return found
+
+
+def _derived(draft: ApiDraft) -> list[Derived]:
+    """The columns that references under a condition need beside the fields' own."""
+    found = []
+    for written in draft.references:
+        field = draft.fields.get(written.fields[0]) if written.column else None
+        if field is not None and written.column and written.when is not None:
+            column = replace(field, column=written.column, required=False, key=False)
+            found.append(Derived(column, field.column, written.when))
+    return found
+
+
+def _with_derived(table: Table, derived: list[Derived]) -> Table:
+    """The table with the columns derived from those it holds."""
+    more = {
+        part.field.column: part.field
+        for part in derived
+        if {part.source, part.when.column} <= set(table.columns)
+    }
+    return replace(table, columns={**table.columns, **more})
 
 
 def _with_foreign_keys(table: Table, references: list[Reference]) -> Table:

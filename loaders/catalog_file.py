@@ -6,15 +6,15 @@ files are known (does the parent exist?) is `catalog`'s affair.
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, TypeVar
 
+from loaders.sections import Section
 from loaders.shapes import (
     ACTIVE,
     EXTRA,
     MARKS,
+    Condition,
     Field,
     FieldType,
     FullAbsent,
@@ -31,8 +31,6 @@ _LARGEST_PRECISION = 38
 # The longest string that InnoDB lets stand in a row beside others of its kind; nothing published comes near.
 _LARGEST_STRING = 4000
 _MONEY = (19, 4)
-
-Kind = TypeVar("Kind", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,9 @@ class ReferenceDraft:
     key: tuple[str, ...]
     attributes: Mapping[str, str]
     inside: str | None
+    # For which values of another field the reference holds, and the column that then has the value.
+    when: Condition | None
+    column: str | None
 
 
 @dataclass(slots=True)
@@ -86,80 +87,6 @@ def column_name(field_name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", field_name.lower()).strip("_")
 
 
-class _Section:
-    """One TOML table, taken apart key by key; what nobody asked for is an unknown key."""
-
-    def __init__(self, draft: ApiDraft, where: str, content: Mapping[str, Any]) -> None:
-        self._draft = draft
-        self._where = where
-        self._content = dict(content)
-
-    def wrong(self, key: str, reason: str) -> None:
-        self._draft.wrong(f"{self._where}{key}", reason)
-
-    def text(self, key: str, *, default: str | None = None) -> str:
-        value = self._content.pop(key, default)
-        if isinstance(value, str) and (value or default is not None):
-            return value
-        self.wrong(key, "a text is needed" if value is None else f"{value!r} is not a text")
-        return ""
-
-    def number(self, key: str, *, smallest: int, largest: int, needed: bool) -> int | None:
-        value = self._content.pop(key, None)
-        if value is None:
-            if needed:
-                self.wrong(key, "a number is needed")
-        elif not isinstance(value, int) or isinstance(value, bool) or not smallest <= value <= largest:
-            self.wrong(key, f"{value!r} is not a number from {smallest} to {largest}")
-        else:
-            return value
-        return None
-
-    def flag(self, key: str) -> bool:
-        value = self._content.pop(key, False)
-        if not isinstance(value, bool):
-            self.wrong(key, f"{value!r} is neither true nor false")
-        return value is True
-
-    def choice(self, key: str, kind: type[Kind], default: Kind | None = None) -> Kind:
-        value = self._content.pop(key, default)
-        if value in list(kind):
-            return kind(value)
-        self.wrong(key, f"{value!r} is not one of {', '.join(kind)}")
-        return next(iter(kind))
-
-    def texts(self, key: str, *, needed: bool = False) -> tuple[str, ...]:
-        value = self._content.pop(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-            self.wrong(key, f"{value!r} is not a list of texts")
-            return ()
-        if needed and not value:
-            self.wrong(key, "at least one name is needed")
-        return tuple(value)
-
-    def names(self, key: str) -> dict[str, str]:
-        value = self._content.pop(key, {})
-        if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
-            return value
-        self.wrong(key, f"{value!r} does not map names to texts")
-        return {}
-
-    def sections(self, key: str) -> Iterable["_Section"]:
-        value = self._content.pop(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            self.wrong(key, "is not a list of tables")
-            return
-        for number, item in enumerate(value, 1):
-            yield _Section(self._draft, f"{key} {number}: ", item)
-
-    def has(self, key: str) -> bool:
-        return key in self._content
-
-    def end(self) -> None:
-        for key in self._content:
-            self.wrong(key, "unknown key")
-
-
 def read_file(file: str, text: str) -> ApiDraft:
     """Take one file of the catalog apart; the mistakes found are in the draft, none is raised."""
     draft = ApiDraft(file)
@@ -168,7 +95,7 @@ def read_file(file: str, text: str) -> ApiDraft:
     except tomllib.TOMLDecodeError as error:
         draft.wrong("TOML", str(error))
         return draft
-    top = _Section(draft, "", content)
+    top = Section(draft.wrong, "", content)
     draft.name = top.text("api")
     if draft.name and not _API_NAME.fullmatch(draft.name):
         top.wrong("api", f"{draft.name!r} cannot stand in a file name")
@@ -186,7 +113,7 @@ def read_file(file: str, text: str) -> ApiDraft:
     return draft
 
 
-def _read_tables(draft: ApiDraft, top: _Section) -> set[str]:
+def _read_tables(draft: ApiDraft, top: Section) -> set[str]:
     """Read the `[[table]]`s; the names of all key fields are returned, since fields must know."""
     for section in top.sections("table"):
         name = section.text("name")
@@ -202,7 +129,7 @@ def _read_tables(draft: ApiDraft, top: _Section) -> set[str]:
     return {name for table in draft.tables for name in table.key}
 
 
-def _read_fields(draft: ApiDraft, top: _Section, keys: set[str]) -> None:
+def _read_fields(draft: ApiDraft, top: Section, keys: set[str]) -> None:
     ordinals: set[int] = set()
     columns: dict[str, str] = {}
     for section in top.sections("field"):
@@ -219,7 +146,7 @@ def _read_fields(draft: ApiDraft, top: _Section, keys: set[str]) -> None:
         top.wrong("field", f"ordinals must run from 1 to {len(ordinals)} without a gap")
 
 
-def _read_field(draft: ApiDraft, section: _Section, keys: set[str]) -> Field:
+def _read_field(draft: ApiDraft, section: Section, keys: set[str]) -> Field:
     ordinal = section.number("ordinal", smallest=1, largest=999, needed=True) or 0
     name = section.text("name")
     column = column_name(name)
@@ -261,20 +188,83 @@ def _read_field(draft: ApiDraft, section: _Section, keys: set[str]) -> Field:
     )
 
 
-def _read_references(draft: ApiDraft, top: _Section) -> None:
+def _read_references(draft: ApiDraft, top: Section) -> None:
     for number, section in enumerate(top.sections("reference"), 1):
         kind = section.choice("kind", ReferenceKind)
         created = kind is ReferenceKind.CREATE
+        fields = section.texts("fields", needed=True)
+        when = None if created else _read_condition(draft, section, kind)
         draft.references.append(
             ReferenceDraft(
                 where=f"reference {number}",
                 kind=kind,
-                fields=section.texts("fields", needed=True),
+                fields=fields,
                 table=section.text("table"),
                 # Only a parent that we make needs its columns named; others have their own catalog entry.
                 key=section.texts("key", needed=True) if created else (),
                 attributes=section.names("attributes") if created else {},
                 inside=(section.text("inside", default="") or None) if created else None,
+                when=when,
+                column=None if when is None else _read_column(draft, section, kind, fields),
             )
         )
         section.end()
+    _check_all_cases(draft)
+
+
+def _read_condition(draft: ApiDraft, section: Section, kind: ReferenceKind) -> Condition | None:
+    """The `when` of a reference: one field with the values for which the reference holds."""
+    if not section.has("when"):
+        return None
+    written = section.lists("when")
+    if len(written) != 1:
+        section.wrong("when", "one field with a list of values is needed")
+        return None
+    ((name, values),) = written.items()
+    decides = draft.fields.get(name)
+    if decides is None:
+        section.wrong("when", f"{name!r} is no field of this API")
+        return None
+    if strange := [value for value in values if decides.codes and value not in decides.codes]:
+        section.wrong("when", f"{', '.join(map(repr, strange))} cannot be in {name!r}")
+    if kind is ReferenceKind.PARK and not (decides.required and decides.codes):
+        # Otherwise some rows would have no parent, and nobody had decided so.
+        section.wrong("when", f"{name!r} must be required and have codes")
+    return Condition(decides.column, frozenset(values))
+
+
+def _read_column(
+    draft: ApiDraft, section: Section, kind: ReferenceKind, fields: tuple[str, ...]
+) -> str | None:
+    """The `column` that holds the value where the condition holds, and NULL elsewhere."""
+    column = section.text("column", default="") or None
+    if column is None:
+        if kind is ReferenceKind.PARK:
+            section.wrong("column", "rows that wait under a condition need a column for the foreign key")
+        return None
+    if len(fields) != 1:
+        section.wrong("column", "only a reference of one field can have one")
+        return None
+    if not _IDENTIFIER.fullmatch(column) or column in _RESERVED:
+        section.wrong("column", f"{column!r} cannot be a column")
+    others = {field.column for field in draft.fields.values() if field.name != fields[0]}
+    if column in others or any(reference.column == column for reference in draft.references):
+        section.wrong("column", f"{column!r} is taken")
+    own = draft.fields.get(fields[0])
+    if own is not None and own.key and own.column == column:
+        section.wrong("column", f"{column!r} is part of the key, which has to be whole")
+    return column
+
+
+def _check_all_cases(draft: ApiDraft) -> None:
+    """Whatever code a row has, it must be known for which parent it waits."""
+    by_column = {field.column: field for field in draft.fields.values()}
+    covered: dict[tuple[tuple[str, ...], str], set[str]] = {}
+    for written in draft.references:
+        if written.kind is ReferenceKind.PARK and written.when is not None:
+            covered.setdefault((written.fields, written.when.column), set()).update(written.when.values)
+    for (fields, column), values in covered.items():
+        decides = by_column[column]
+        if left := [code for code in decides.codes if code not in values]:
+            named = f"{', '.join(fields)} has no parent where {decides.name!r} is {' or '.join(left)}"
+            draft.wrong("reference", named)

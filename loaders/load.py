@@ -23,6 +23,7 @@ from loaders.options import SourceOptions
 from loaders.parking import Parking
 from loaders.records import forget_rows, reject_rows
 from loaders.rejects import Reject
+from loaders.routing import routed
 from loaders.rows import Rows
 from loaders.shapes import EXTRA, Api, Catalog, ReferenceKind
 
@@ -168,12 +169,10 @@ class _Load:
         self._reject(rejects)
         if self._is_refused:
             return
+        fields = {field.column: values for field, values in zip(self._api.fields, columns, strict=True)}
         all_rows = Rows(
             stream=self._delivery.stream,
-            columns={
-                **{field.column: values for field, values in zip(self._api.fields, columns, strict=True)},
-                EXTRA: batch.extras,
-            },
+            columns={**routed(self._api.derived, fields), EXTRA: batch.extras},
             versions=[self._delivery.version] * len(batch.numbers),
             lines=batch.numbers,
             file_ids=[self._delivery.file_id] * len(batch.numbers),

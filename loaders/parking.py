@@ -34,7 +34,7 @@ from loaders.keys import Key, among, as_written, chunks, row_key
 from loaders.records import parked_row
 from loaders.references import References
 from loaders.rows import Rows
-from loaders.shapes import EXTRA, Api, Catalog
+from loaders.shapes import Api, Catalog
 
 # Keys written by a load up to which the rows that wait are looked for key by key; beyond, table by table.
 _KEYS_BY_NAME = 10_000
@@ -218,10 +218,9 @@ class Parking:
 def _rows(api: Api, records: Sequence[Row[Any]]) -> Rows:
     """Parked rows of one API and stream as they were when they came; later columns are NULL in them."""
     held = [json.loads(record.row_values) for record in records]
-    names = [*(field.column for field in api.fields), EXTRA]
     return Rows(
         stream=records[0].stream,
-        columns={name: [values.get(name) for values in held] for name in names},
+        columns={name: [values.get(name) for values in held] for name in api.columns},
         versions=[record.version for record in records],
         lines=[record.line for record in records],
         file_ids=[record.file_id for record in records],

@@ -101,11 +101,32 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """Holds for the rows in which `column` has one of some values."""
+
+    column: str
+    values: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A column that holds what another one says in the rows for which a condition holds, else NULL.
+
+    `field` says what the column may hold, and its name in SQL. That may be the name of the column it is taken
+    from: then that one has a value only where the condition holds.
+    """
+
+    field: Field
+    source: str
+    when: Condition
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """How rows of `table` name a row of `parent` (contract L5).
 
-    `attributes` maps columns of a created parent to the file's columns that fill them. A reference that
-    depends on another field (orders or RMAs by order type) will say so here and in `catalog_file`.
+    `attributes` maps columns of a created parent to the file's columns that fill them. `when` is there if not
+    every row refers to this parent: orders or RMAs, say, by order type.
     """
 
     kind: ReferenceKind
@@ -114,6 +135,7 @@ class Reference:
     parent: str
     parent_key: tuple[str, ...]
     attributes: Mapping[str, str]
+    when: Condition | None = None
 
     @property
     def is_self(self) -> bool:
@@ -130,14 +152,15 @@ class Reference:
 class Api:
     """One kind of file: what its columns are and where they go.
 
-    `tables` go from the header to the most specific one. `max_rejected` (rows) is None where the settings
-    decide (contract L4).
+    `tables` go from the header to the most specific one. `derived` are columns beside the fields' own.
+    `max_rejected` (rows) is None where the settings decide (contract L4).
     """
 
     name: str
     purpose: str
     level: int
     fields: tuple[Field, ...]
+    derived: tuple[Derived, ...]
     tables: tuple[Table, ...]
     references: tuple[Reference, ...]
     full_absent: FullAbsent
@@ -172,6 +195,12 @@ class Api:
     def deactivates(self) -> bool:
         """Whether a FULL makes inactive what it does not hold (contract L6)."""
         return self.full_absent is FullAbsent.DEACTIVATE
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that a row has a value for, `extra` included."""
+        own = [field.column for field in self.fields]
+        return tuple(dict.fromkeys([*own, *(derived.field.column for derived in self.derived), EXTRA]))
 
     def referring(self, kind: ReferenceKind) -> tuple[Reference, ...]:
         """The references of one kind, in the catalog's order."""

@@ -13,6 +13,8 @@ from loaders.shapes import Catalog, Reference, ReferenceKind
 from loaders.tables import target
 from server import schema
 
+_LONGEST_NAMES = 64
+
 
 @dataclass(frozen=True)
 class Unjoined:
@@ -25,11 +27,22 @@ class Unjoined:
 
 
 def count(connection: Connection, catalog: Catalog) -> list[Unjoined]:
-    """Every reference that keeps its text, with the number of rows that have not joined."""
+    """Every column that keeps its text, with the number of rows that have not joined.
+
+    Where it names one parent or another, such as an order or an RMA by order type, they are counted together.
+    """
+    kept: dict[tuple[str, tuple[str, ...]], list[Reference]] = {}
+    for api in catalog.values():
+        for reference in api.referring(ReferenceKind.KEEP):
+            kept.setdefault((reference.table, reference.columns), []).append(reference)
     return [
-        _count(connection, catalog, reference)
-        for api in catalog.values()
-        for reference in api.referring(ReferenceKind.KEEP)
+        Unjoined(
+            table,
+            _cut(", ".join(columns)),
+            _cut(" or ".join(reference.parent for reference in references)),
+            sum(_count(connection, catalog, reference) for reference in references),
+        )
+        for (table, columns), references in kept.items()
     ]
 
 
@@ -53,11 +66,19 @@ def record(connection: Connection, found: list[Unjoined], now: datetime) -> None
         )
 
 
-def _count(connection: Connection, catalog: Catalog, reference: Reference) -> Unjoined:
+def _count(connection: Connection, catalog: Catalog, reference: Reference) -> int:
     tables = target(catalog).tables
     child, parent = tables[reference.table], tables[reference.parent]
     pairs = list(zip(reference.columns, reference.parent_key, strict=True))
     joined = exists().where(and_(*(parent.c[key] == child.c[column] for column, key in pairs)))
     named = and_(*(child.c[column].is_not(None) & (child.c[column] != "") for column, _ in pairs))
-    rows = connection.execute(select(func.count()).select_from(child).where(named, ~joined)).scalar_one()
-    return Unjoined(child.name, ", ".join(reference.columns), parent.name, rows)
+    if (when := reference.when) is not None:
+        named &= child.c[when.column].in_(sorted(when.values))
+    query = select(func.count()).select_from(child).where(named, ~joined)
+    rows: int = connection.execute(query).scalar_one()
+    return rows
+
+
+def _cut(names: str) -> str:
+    """What the ledger's columns hold of a list of names; a site's own can be long."""
+    return names if len(names) <= _LONGEST_NAMES else f"{names[: _LONGEST_NAMES - 1]}…"
