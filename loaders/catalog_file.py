@@ -166,6 +166,7 @@ def _read_field(draft: ApiDraft, section: Section, keys: set[str]) -> Field:
     elif kind is FieldType.MONEY:
         precision, scale = _MONEY
     codes = section.names("codes")
+    is_open = section.flag("open_codes")
     if codes and kind is not FieldType.STRING:
         section.wrong("codes", f"only a string can be one of a list of codes, not {kind}")
     for code in codes:
@@ -181,7 +182,8 @@ def _read_field(draft: ApiDraft, section: Section, keys: set[str]) -> Field:
         scale=scale,
         required=section.flag("required"),
         key=name in keys,
-        codes=codes,
+        codes={} if is_open else codes,
+        open_codes=codes if is_open else {},
         origin=section.choice("origin", Origin, draft.origin),
         assumed=section.texts("assumed"),
         note=section.text("note", default=""),

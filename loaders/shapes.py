@@ -5,7 +5,7 @@ else in this package only reads them. Columns and tables are named here as they 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 # What every target table has beside its fields: who wrote the row (contract L7.1, L8), and whether it counts.
@@ -63,7 +63,8 @@ class Field:
     """One column of an API's file.
 
     `length` is in characters for strings and in bytes for integers; `precision` and `scale` count the digits
-    of decimals and money. `assumed` names the attributes that we chose although `origin` says more.
+    of decimals and money. `codes` are the only texts allowed, with their meanings; beside `open_codes` any
+    other text is allowed too. `assumed` names the attributes that we chose although `origin` says more.
     """
 
     ordinal: int
@@ -79,6 +80,7 @@ class Field:
     origin: Origin
     assumed: tuple[str, ...]
     note: str
+    open_codes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
