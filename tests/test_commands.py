@@ -310,8 +310,8 @@ def test_simulate_writes_files_that_load(bench: Bench, run: Run, tmp_path: Path)
 
 def test_simulate_pushes_from_the_number_that_is_due(tmp_path: Path) -> None:
     with RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}") as inbox:
-        inbox.push("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
-        until(lambda: inbox.states() == {"DT_0000001_KS_CATEGORY.NET": "loaded"}, "the first is loaded")
+        inbox.push("DT_0000001_KS_ORDERS.NET", b"O1\t\tnobody\n")
+        until(lambda: inbox.states() == {"DT_0000001_KS_ORDERS.NET": "loaded"}, "the first is loaded")
         words = ("simulate", "--user", USER, "--password-stdin", "--files", "6", "--rows", "3")
         assert "226 DT_0000002_KS_CATEGORY.FULL accepted" in inbox.command(*words, stdin=PASSWORD)
         said = inbox.command(*words, "--first", "1", code=1, stdin=PASSWORD)

@@ -78,7 +78,8 @@ def test_a_load_is_finished_before_the_end(tmp_path: Path, new_database: Callabl
 def test_it_stops_though_its_spool_was_removed(inbox: RunningInbox) -> None:
     with inbox:
         until(lambda: "listening on" in inbox.log.read_text(), "the receiver runs")
-        # Away in one step: emptying it in place would race with the loader, which makes what is missing.
+        until(lambda: inbox.ask("status")[0]["loader"] == "active", "the loader runs")
+        # Away in one step, when all have made what was missing.
         shutil.rmtree(inbox.spool.rename(inbox.spool.with_name("removed")))
         until(lambda: "has been removed" in inbox.log.read_text(), "the loader has noticed")
         _burst(inbox, *[SIGTERM] * 20)
