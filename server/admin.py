@@ -25,12 +25,15 @@ from server.errors import UsageError
 from server.intake import Intake
 from server.migrate import is_prepared, prepare
 from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, Mode
-from server.sequence import Range, Scope, Version, gaps, version_of
+from server.sequence import Range, Scope, Version, gaps, stream_called, version_of
 from server.spool import Spool
 from server.states import Cause, Event, State, leaving_by
 
 REPLAYABLE = leaving_by(Event.REPLAYED)
 WITHDRAWABLE = leaving_by(Event.WITHDRAWN)
+
+# Numbers are given up ahead of time by the dozen; by the hundred thousand, a digit was mistyped.
+FAR_AHEAD = 100_000
 
 
 @dataclass(frozen=True)
@@ -206,13 +209,20 @@ class Inbox:
         Numbers that have arrived or were skipped already are passed over.
 
         Raises:
-            UsageError: the numbers are none, or far from those that are due.
+            UsageError: no stream can have that name, or the numbers are far ahead of all that has come: one was
+                mistyped. Nothing was skipped.
         """
-        if not FIRST_SEQUENCE <= first <= last <= LAST_SEQUENCE:
-            raise UsageError(f"{first}-{last} is no range of numbers from 1 to 9999999.")
         with self._deciding(f"skipping in {stream_name}", decision) as (connection, now):
             stream = self._stream(connection, stream_name, now)
             wanted = Range(version_of(first, stream.expected), version_of(last, stream.expected))
+            highest = max(ledger.highest(connection, stream.id) or stream.expected, stream.expected)
+            if int(wanted.last) - int(highest) > FAR_AHEAD:
+                raise UsageError(
+                    f"{wanted.last} is more than {FAR_AHEAD:,} ahead of {highest}, where {stream.name} is.",
+                    kept="Nothing was skipped.",
+                    todo=f"If {stream.name} goes on so high, run "
+                    f"`kore-inbox sequence set {stream.name} {wanted.last.next.sequence:07d}`.",
+                )
             found = _missing_in(connection, stream, wanted)
             ledger.give_up(connection, stream, found, now, by=decision.by, reason=decision.reason)
             return found
@@ -226,7 +236,7 @@ class Inbox:
             UsageError: the number is none.
         """
         if not FIRST_SEQUENCE <= number <= LAST_SEQUENCE:
-            raise UsageError(f"{number} is no number from 1 to 9999999.")
+            raise UsageError(f"{number} is no number from 0000001 to 9999999.")
         with self._deciding(f"setting {stream_name}", decision) as (connection, now):
             stream = self._stream(connection, stream_name, now)
             due = Version(stream.expected.epoch, number)
@@ -249,8 +259,13 @@ class Inbox:
             return stream.expected
 
     def _stream(self, connection: Connection, name: str, now: datetime) -> ledger.Stream:
-        source = name.upper().partition("_")[0]
-        return ledger.open_stream(connection, name.upper(), self.settings.source(source).rank, now)
+        try:
+            stream = stream_called(name, self.settings.sequence.scope)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return ledger.open_stream(
+            connection, stream, self.settings.source(stream.partition("_")[0]).rank, now
+        )
 
     @contextmanager
     def _deciding(self, purpose: str, decision: Decision) -> Iterator[tuple[Connection, datetime]]:

@@ -41,6 +41,12 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 Reason = Annotated[str, typer.Option(help="Why; it is written down.")]
 By = Annotated[str | None, typer.Option(help="Who decides; default: the login name.")]
 Files = Annotated[list[str] | None, typer.Argument(metavar="FILE…", help="Names, in any spelling, or ids.")]
+Stream = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="The source, or whatever counts by itself (setting `scope`): see `status`."
+    ),
+]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A name, in any spelling, or an id.")]
 
 NO_REASON = "no reason was given"
@@ -89,7 +95,7 @@ def main() -> None:
         # click's own, which standalone mode would print and exit with.
         if not hasattr(error, "format_message"):
             raise
-        complain(f"{error.format_message()} See --help.")
+        complain(f"{error.format_message().replace('Value error, ', '')} See --help.")
         code = 2
     sys.exit(code or 0)
 
@@ -112,6 +118,14 @@ def _show_touched(touched: list[Touched], json_wanted: bool, dry_run: bool) -> N
     show([asdict(file) for file in touched], columns, json_wanted=json_wanted, empty="No file is concerned.")
     if dry_run:
         complain("Only tried; nothing was changed.")
+
+
+def _show_numbers(
+    records: list[views.Record], columns: tuple[str, ...], json_wanted: bool, empty: str
+) -> None:
+    """Records with numbers of files, which people see in seven digits and machines as numbers."""
+    said = records if json_wanted else [views.for_people(record) for record in records]
+    show(said, columns, json_wanted=json_wanted, empty=empty)
 
 
 # --- set up and run -------------------------------------------------------------------------------------
@@ -218,7 +232,7 @@ def show_file(file: File, json: Json = False) -> None:
     if json:
         say_json([{**record, "history": events}])
         return
-    for key, value in record.items():
+    for key, value in views.for_people(record).items():
         if value is not None:
             say(f"{key.replace('_', ' ')}: {value}")
     show(events, ("at", "event", "state", "done_by", "reason"), json_wanted=False, empty="")
@@ -241,8 +255,7 @@ def gaps(json: Json = False) -> None:
     with _inbox().database.read() as connection:
         records = views.missing(connection)
     columns = ("stream", "first", "last", "numbers", "since", "age", "holds_back")
-    shown = records if json else views.for_people(records)
-    show(shown, columns, json_wanted=json, empty="No number is missing.")
+    _show_numbers(records, columns, json, empty="No number is missing.")
 
 
 @app.command()
@@ -271,7 +284,8 @@ def exceptions(
     """What needs a person: what happened, what was kept, what to do."""
     with _inbox().database.read() as connection:
         records = views.incidents(connection, closed=everything)
-    columns = ("kind", "subject", "first_seen", "count", "happened", "kept", "todo")
+    columns = ["kind", "subject", "first_seen", "count", "happened", "kept", "todo"]
+    columns += ["closed_at"] if everything else []
     show(records, columns, json_wanted=json, empty="There is no open exception.")
 
 
@@ -352,8 +366,8 @@ def undo(
 
 @app.command()
 def skip(
-    source: str,
-    numbers: Annotated[str, typer.Argument(metavar="N[-M]")],
+    source: Stream,
+    numbers: Annotated[str, typer.Argument(metavar="N[-M]", help="A number, or the first and the last.")],
     reason: Reason = NO_REASON,
     by: By = None,
     dry_run: DryRun = False,
@@ -369,16 +383,16 @@ def skip(
         {"stream": source.upper(), "first": part.first.sequence, "last": part.last.sequence}
         for part in given_up
     ]
-    columns = ("stream", "first", "last")
-    show(records, columns, json_wanted=json, empty="None of these numbers is missing; nothing was skipped.")
+    empty = "All of these numbers have arrived or were given up before; nothing was skipped."
+    _show_numbers(records, ("stream", "first", "last"), json, empty=empty)
     if dry_run:
         complain("Only tried; nothing was changed.")
 
 
 @sequence_app.command("set")
 def sequence_set(
-    source: str,
-    number: Annotated[int, typer.Argument(metavar="N")],
+    source: Stream,
+    number: Annotated[int, typer.Argument(metavar="N", help="The number that is due.")],
     reason: Reason = NO_REASON,
     by: By = None,
     dry_run: DryRun = False,
@@ -387,7 +401,7 @@ def sequence_set(
     """Say which number is due: forwards skips what is missing, backwards opens a new epoch."""
     due = _inbox().set_sequence(source, number, _decision(reason, by, dry_run))
     record = {"stream": source.upper(), "next": due.sequence, "epoch": due.epoch}
-    show([record], ("stream", "next", "epoch"), json_wanted=json, empty="")
+    _show_numbers([record], ("stream", "next", "epoch"), json, empty="")
     if dry_run:
         complain("Only tried; nothing was changed.")
 

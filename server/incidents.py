@@ -14,6 +14,7 @@ from loaders import records
 from server import gaps, schema
 from server.config import Settings
 from server.states import Cause, State
+from server.wording import counted, sentence, skip_command
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ def _gaps(connection: Connection, settings: Settings, now: datetime) -> Iterator
             yield Condition(
                 kind="gap",
                 subject=f"{gap.stream} {gap.missing}",
-                happened=f"{gap.missing} of {gap.stream} has not arrived.",
-                kept=f"{gap.holds_back} later file(s) are held.",
-                todo=f"Have the sender send it again, or run `kore-inbox skip {gap.stream} "
-                f"{gap.missing.first.sequence}-{gap.missing.last.sequence}`.",
+                happened=f"{gap.missing} missing in {gap.stream}.",
+                kept=f"It holds back {counted(gap.holds_back, 'file')}, safe in the spool.",
+                todo="Have the sender send again what is missing, or give it up: "
+                f"{skip_command(gap.stream, gap.missing)}.",
             )
 
 
@@ -57,7 +58,7 @@ def _refused(connection: Connection, _settings: Settings, _now: datetime) -> Ite
         yield Condition(
             kind=row.cause,
             subject=row.name,
-            happened=f"{row.name} was refused: {row.why}.",
+            happened=f"{row.name} was refused: {sentence(row.why)}",
             kept="Its bytes are kept.",
             todo=f"See `kore-inbox show {row.id}`; `replay` judges it anew, `withdraw` sets it aside.",
         )
@@ -70,7 +71,7 @@ def _quarantined(connection: Connection, _settings: Settings, _now: datetime) ->
         yield Condition(
             kind="quarantined",
             subject=row.name,
-            happened=f"{row.name} was not loaded: {row.reason}",
+            happened=f"{row.name} was not loaded: {sentence(row.reason)}",
             kept="No row of it went in; the file is kept in quarantine.",
             todo="Send a corrected file under the same name, or run "
             f"`kore-inbox replay {row.id}` or `kore-inbox withdraw {row.id}`.",
@@ -106,7 +107,7 @@ def _rejected(connection: Connection, _settings: Settings, _now: datetime) -> It
         yield Condition(
             kind="rejected rows",
             subject=row.name,
-            happened=f"{row.rows} row(s) of {row.name} were rejected.",
+            happened=f"{row.name} is loaded without {counted(row.rows, 'row')}, which had mistakes.",
             kept="The good rows are in; the rejected ones are kept with their reasons.",
             todo=f"See `kore-inbox rejects {row.id}`.",
         )
@@ -124,7 +125,8 @@ def _parked(connection: Connection, settings: Settings, now: datetime) -> Iterat
         yield Condition(
             kind="parked rows",
             subject=f"{row.api} waits for {row.waits_table}",
-            happened=f"{row.rows} row(s) of {row.api} have waited too long for rows of {row.waits_table}.",
+            happened=f"{counted(row.rows, 'row')} of {row.api} parked for too long, "
+            f"without their parents in {row.waits_table}.",
             kept="They stay parked, and go in by themselves when their parents come.",
             todo="See `kore-inbox parked`; have the sender export the parents.",
         )
@@ -139,7 +141,7 @@ def _retried(connection: Connection, _settings: Settings, _now: datetime) -> Ite
         yield Condition(
             kind="retried",
             subject=row.name,
-            happened=f"{row.name} could not be loaded in {row.attempts} tries: {row.reason}",
+            happened=f"{row.name} could not be loaded in {row.attempts} tries: {sentence(row.reason)}",
             kept="It is tried again by itself.",
             todo="Look after the cause: disk, locks, or the database.",
         )

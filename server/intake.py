@@ -131,8 +131,8 @@ class Intake:
                 self.rejudge(connection, holding, now, by=case.sender, reason="it came again")
         else:
             reason = (
-                f"number {case.name.sequence:07d} belongs to {holding.name}, which is {holding.state} and "
-                "holds other bytes; that file stays"
+                f"number {case.name.sequence:07d} belongs to {holding.name} (file {holding.id}), which came "
+                "first and has other content; that one stays"
             )
             _refuse(connection, case.file_id, Cause.CONFLICT, reason, now)
         return verdict

@@ -114,6 +114,13 @@ def arrived(connection: Connection, stream_id: int, since: Version) -> Iterator[
         yield Version.of(row.version)
 
 
+def highest(connection: Connection, stream_id: int) -> Version | None:
+    """The highest version of a stream that has arrived, if any has."""
+    query = select(func.max(_file.c.version)).where(_file.c.stream_id == stream_id, _file.c.holder == 1)
+    version = connection.execute(query).scalar_one()
+    return None if version is None else Version.of(version)
+
+
 def skips(connection: Connection, stream_id: int, since: Version) -> list[Range]:
     """Ranges that were given up, from `since` on, ascending."""
     query = (

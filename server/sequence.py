@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, FileName
+from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, FileName, NameRefused, parse
 from server.states import State
 
 # Contract S1: only so near to the end of the numbers is a low number taken for the next epoch's.
@@ -118,6 +118,28 @@ class Scope(StrEnum):
     API = "api"
 
 
+_EXAMPLES = {Scope.SOURCE: "DT", Scope.INTEGRATION: "DT_KS", Scope.API: "DT_KS_ORDERS"}
+
+
+def stream_called(text: str, scope: Scope) -> str:
+    """A stream as an operator writes it, in the ledger's spelling.
+
+    Raises:
+        ValueError: no file name could belong to it.
+    """
+    # What the scope leaves out of a stream's name may be anything.
+    parts = [*text.split("_", 2), *_EXAMPLES[Scope.API].split("_")[text.count("_") + 1 :]]
+    try:
+        stream = stream_of(parse("{}_0000001_{}_{}.NET".format(*parts)), scope)
+    except NameRefused:
+        stream = ""
+    if stream != text.upper():
+        raise ValueError(
+            f'`{text}` is no stream: where scope = "{scope}", they are named like {_EXAMPLES[scope]}.'
+        )
+    return stream
+
+
 def stream_of(name: FileName, scope: Scope) -> str:
     """The stream that a file belongs to, e.g. `DT`, `DT_KS` or `DT_KS_ORDERS`."""
     parts = {
@@ -214,9 +236,11 @@ def parse_range(text: str) -> tuple[int, int]:
         ValueError: it is neither, or the first number is higher than the last.
     """
     match = re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7}))?", text, re.ASCII)
-    if match is None:
-        raise ValueError(f"`{text}` is neither a number nor a range, e.g. 17 or 17-20.")
-    first, last = int(match[1]), int(match[2] or match[1])
+    first, last = (0, 0) if match is None else (int(match[1]), int(match[2] or match[1]))
+    if not (first and last):
+        raise ValueError(
+            f"`{text}` is neither a number from 0000001 to 9999999 nor a range of them, e.g. 17 or 17-20."
+        )
     if first > last:
-        raise ValueError(f"`{text}` ends before it begins.")
+        raise ValueError(f"`{text}` ends before it begins; the lower number comes first.")
     return first, last

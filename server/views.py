@@ -14,8 +14,9 @@ from loaders import records
 from server import gaps, ledger, schema
 from server.errors import UsageError
 from server.names import FileName, NameRefused, parse
-from server.sequence import Scope, Version, stream_of, version_of
+from server.sequence import Range, Scope, Version, stream_of, version_of
 from server.states import State
+from server.wording import counted, sentence, skip_command
 
 Record = dict[str, Any]
 
@@ -93,18 +94,23 @@ def find_file(connection: Connection, text: str, scope: Scope) -> Row[Any]:
     if rows:
         # MariaDB and SQLite agree that NULL sorts last when descending.
         return rows[0]
-    raise UsageError(
-        f"{text if name is None else name} has not arrived.", todo=_who_holds(connection, name, scope)
-    )
+    if name is None:
+        raise UsageError(
+            f"`{text}` is neither the name nor the id of a file.", todo="See `kore-inbox files`."
+        )
+    raise UsageError(f"{name} has not arrived.", todo=_what_of_its_number(connection, name, scope))
 
 
-def _who_holds(connection: Connection, name: FileName | None, scope: Scope) -> str:
-    stream = None if name is None else ledger.stream_by_name(connection, stream_of(name, scope))
-    if name is None or stream is None:
-        return "See `kore-inbox files`."
-    other = ledger.holder(connection, stream.id, version_of(name.sequence, stream.expected))
+def _what_of_its_number(connection: Connection, name: FileName, scope: Scope) -> str:
+    stream = ledger.stream_by_name(connection, stream_of(name, scope))
+    if stream is None:
+        return f"No file of {stream_of(name, scope)} has."
+    version = version_of(name.sequence, stream.expected)
+    other = ledger.holder(connection, stream.id, version)
     if other is not None:
         return f"Its number belongs to {other.name}, which is file {other.id}."
+    if any(part.first <= version <= part.last for part in ledger.skips(connection, stream.id, version)):
+        return "Its number was given up; if it comes after all, it is loaded."
     return f"The next number of {stream.name} is {stream.expected}."
 
 
@@ -156,10 +162,10 @@ def _why_held(connection: Connection, row: Row[Any]) -> list[str]:
     since = f"{row.registered_at:%Y-%m-%d %H:%M:%S} UTC"
     told = [f"{row.name} is held since {since}, because lower numbers of {stream.name} have not arrived:"]
     told += [f"  {gap.missing} missing for {age(gap.age_seconds(now))}" for gap in below]
-    first, last = below[0].missing.first, below[-1].missing.last
+    whole = Range(below[0].missing.first, below[-1].missing.last)
     told.append(
-        "It is released when they arrive, or are given up: "
-        f"`kore-inbox skip {stream.name} {first.sequence}-{last.sequence}`."
+        "It is released by itself when they have arrived; if they never will, give them up: "
+        f"{skip_command(stream.name, whole)}."
     )
     return told
 
@@ -169,7 +175,7 @@ def _why_ready(_connection: Connection, row: Row[Any]) -> list[str]:
         return [f"{row.name} is ready and loads in the next wave, if the loader runs (`kore-inbox status`)."]
     again = f"{row.retry_at:%Y-%m-%d %H:%M:%S} UTC"
     return [
-        f"{row.name} could not be loaded in {row.attempts} tries: {row.reason}.",
+        f"{row.name} could not be loaded in {row.attempts} tries: {sentence(row.reason)}",
         f"It is tried again by itself at {again}.",
     ]
 
@@ -183,15 +189,19 @@ def _why_loaded(connection: Connection, row: Row[Any]) -> list[str]:
         .group_by(waiting.c.waits_table)
     )
     told += [
-        f"{part.rows} row(s) of it are parked until their parents in {part.waits_table} come."
+        f"Parked until the parents in {part.waits_table} come: {counted(part.rows, 'row')} of it."
         for part in connection.execute(query)
     ]
+    if row.rows_rejected:
+        told.append(
+            f"Rejected: {counted(row.rows_rejected, 'row')} of it; see `kore-inbox rejects {row.id}`."
+        )
     return told
 
 
 def _why_kept(_connection: Connection, row: Row[Any]) -> list[str]:
     return [
-        f"{row.name} is {row.state}: {row.reason or 'no reason was given'}.",
+        f"{row.name} is {row.state}: {sentence(row.reason)}",
         f"A corrected file under the same name replaces it; `kore-inbox replay {row.id}` judges it anew.",
     ]
 
@@ -204,8 +214,18 @@ def _why_deferred(_connection: Connection, row: Row[Any]) -> list[str]:
     ]
 
 
+def _why_refused(_connection: Connection, row: Row[Any]) -> list[str]:
+    # It has no number that a corrected file could take over.
+    right = "name that follows the rules" if row.api is None else "number of its own"
+    return [
+        f"{row.name} is refused: {sentence(row.reason)}",
+        f"Have it sent again under a {right}.",
+        f"`kore-inbox withdraw {row.id}` sets this one aside; `kore-inbox replay {row.id}` judges it anew.",
+    ]
+
+
 def _why_over(_connection: Connection, row: Row[Any]) -> list[str]:
-    return [f"{row.name} (file {row.id}) is {row.state}: {row.reason}. It waits for nothing."]
+    return [f"{row.name} (file {row.id}) waits for nothing: {sentence(row.reason)}"]
 
 
 def _why_moving(_connection: Connection, row: Row[Any]) -> list[str]:
@@ -220,7 +240,7 @@ _WHY = {
     State.LOADING: _why_moving,
     State.LOADED: _why_loaded,
     State.QUARANTINED: _why_kept,
-    State.REFUSED: _why_kept,
+    State.REFUSED: _why_refused,
     State.WITHDRAWN: _why_kept,
     State.DUPLICATE: _why_over,
     State.REPLACED: _why_over,
@@ -324,17 +344,13 @@ def _records(connection: Connection, query: Select[Any]) -> list[Record]:
     return [dict(row._mapping) for row in connection.execute(query)]
 
 
-def for_people(gaps_found: list[Record]) -> list[Record]:
-    """Gaps with seven-digit numbers and an age in words."""
-    return [
-        {
-            **gap,
-            "first": f"{gap['first']:07d}",
-            "last": f"{gap['last']:07d}",
-            "age": age(gap["age_seconds"]),
-        }
-        for gap in gaps_found
-    ]
+_NUMBERS = frozenset({"sequence", "first", "last", "next"})
+
+
+def for_people(record: Record) -> Record:
+    """A record with numbers of files in seven digits (contract N2), and an age in words."""
+    said = {key: f"{value:07d}" if key in _NUMBERS and value else value for key, value in record.items()}
+    return {**said, "age": age(record["age_seconds"])} if "age_seconds" in record else said
 
 
 def status_lines(found: Record) -> list[str]:
@@ -346,20 +362,21 @@ def status_lines(found: Record) -> list[str]:
         for stream in found["streams"]
     ]
     lines += [
-        f"gap in {gap['stream']}: {gap['first']} to {gap['last']} missing for {gap['age']}, "
-        f"{gap['holds_back']} file(s) held"
-        for gap in for_people(found["gaps"])
+        f"gap in {gap['stream']}: {gap['first']}"
+        + (f" to {gap['last']}" if gap["numbers"] > 1 else "")
+        + f" missing for {gap['age']}, {counted(gap['holds_back'], 'file')} held back"
+        for gap in map(for_people, found["gaps"])
     ]
-    lines += [f"{state}: {number} file(s)" for state, number in found["files"].items()]
+    lines += [f"{state}: {counted(number, 'file')}" for state, number in found["files"].items()]
     for key, label in (("oldest_ready_at", "oldest ready file"), ("last_loaded_at", "last load")):
         if found[key] is not None:
             lines.append(f"{label}: {found[key]:%Y-%m-%d %H:%M:%S} UTC")
     lines += [
-        f"{part['rows_unjoined']} row(s) of {part['table_name']} name a {part['column_name']} "
-        f"that {part['parent_table']} does not have"
+        f"not joined: {counted(part['rows_unjoined'], 'row')} of {part['table_name']}, "
+        f"whose {part['column_name']} is not in {part['parent_table']}"
         for part in found["unjoined"]
     ]
-    lines.append(f"rows parked: {found['rows_parked']}")
+    lines.append(f"rows parked: {found['rows_parked']:,}")
     lines.append(
         f"exceptions: {found['exceptions']}" + (" (kore-inbox exceptions)" if found["exceptions"] else "")
     )

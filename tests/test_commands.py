@@ -142,6 +142,105 @@ def test_gaps_have_the_keys_of_the_contract_and_numbers_as_numbers(bench: Bench,
     assert {type(gap["holds_back"]) for gap in found} == {int}
 
 
+def test_why_names_what_a_file_waits_for_and_a_way_out_in_every_state(bench: Bench, run: Run) -> None:
+    """N2: numbers have seven digits wherever people read them."""
+    for name, data in (
+        ("DT_0000001_KS_CATEGORY.NET", b"A\tone\n\tno key\n"),
+        ("DT_0000001_KS_CATEGORY.NET", b"A\tone\n\tno key\n"),
+        ("DT_0000001_KS_CATEGORY.NET", b"A\tother\n"),
+        ("DT_0000002_KS_NOSUCH.NET", b"A\n"),
+        ("DT_0000003_KS_CATEGORY.NET", b"B\tcut\n"),
+        ("DT_0000003_KS_CATEGORY.NET", b"B\tcut\nC\twhole\n"),
+        ("DT_0000005_KS_CATEGORY.NET", b"A\tone\n"),
+        ("DT_0000008_KS_CATEGORY.NET", b"A\tone\n"),
+        ("no name", b"x"),
+    ):
+        bench.arrive(name, data)
+    bench.work()
+
+    def why(file: str) -> list[str]:
+        code, out, messages = run("why", file)
+        assert code == 0, messages
+        assert ".." not in out
+        return out.splitlines()
+
+    assert "waits for nothing: it was loaded at" in why("1")[0]
+    assert why("1")[1:] == ["Rejected: 1 row of it; see `kore-inbox rejects 1`."]
+    assert why("2") == ["DT_0000001_KS_CATEGORY.NET (file 2) waits for nothing: the same bytes as file 1."]
+    assert "belongs to DT_0000001_KS_CATEGORY.NET (file 1)" in why("3")[0]
+    assert why("3")[1] == "Have it sent again under a number of its own."
+    assert "has no API NOSUCH" in why("4")[0]
+    assert "`kore-inbox replay 4`" in why("4")[1]
+    assert why("5") == ["DT_0000003_KS_CATEGORY.NET (file 5) waits for nothing: replaced by file 6."]
+    assert [line.partition(" missing for ")[0] for line in why("7")[1:-1]] == ["  0000004"]
+    assert why("7")[-1].endswith("`kore-inbox skip DT 0000004`.")
+    assert [line.partition(" missing for ")[0] for line in why("8")[1:-1]] == [
+        "  0000004",
+        "  0000006 to 0000007",
+    ]
+    assert why("8")[-1].endswith("`kore-inbox skip DT 0000004-0000007`.")
+    assert why("9")[1] == "Have it sent again under a name that follows the rules."
+    run("withdraw", "8", "--reason", "a wrong export")
+    assert why("8")[0] == "DT_0000008_KS_CATEGORY.NET is withdrawn: a wrong export."
+    run("skip", "DT", "4")
+    assert "ready and loads in the next wave" in why("7")[0]
+
+
+def test_why_of_a_file_that_has_not_arrived_says_what_is_known_of_its_number(bench: Bench, run: Run) -> None:
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    run("skip", "DT", "2")
+    for name, told in (
+        ("DT_0000001_KS_ORDERS.NET", "Its number belongs to DT_0000001_KS_CATEGORY.NET, which is file 1."),
+        ("DT_0000002_KS_ORDERS.NET", "Its number was given up; if it comes after all, it is loaded."),
+        ("DT_0000009_KS_ORDERS.NET", "The next number of DT is 0000003."),
+        ("XX_0000009_KS_ORDERS.NET", "No file of XX has."),
+        ("a typing error", "neither the name nor the id of a file"),
+    ):
+        code, _, messages = run("why", name)
+        assert code == 2
+        assert told in messages
+
+
+def test_skip_says_what_it_has_given_up_and_does_not_believe_a_mistyped_number(
+    bench: Bench, run: Run
+) -> None:
+    bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    _, out, _ = run("skip", "DT", "0000001-5")
+    assert [line.split() for line in out.splitlines()[1:]] == [
+        ["DT", "0000001", "0000002"],
+        ["DT", "0000004", "0000005"],
+    ]
+    _, out, _ = run("skip", "DT", "1-5")
+    assert "arrived or were given up before; nothing was skipped" in out
+    code, _, messages = run("skip", "DT", "6-600000")
+    assert code == 2
+    assert "0600000 is more than 100,000 ahead of 0000006" in messages
+    bench.arrive("DT_0500000_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    assert _json(run, "skip", "DT", "6-499999") == [{"stream": "DT", "first": 6, "last": 499999}]
+
+
+@pytest.mark.parametrize(
+    ("scope", "right", "wrong"),
+    [
+        ("source", "dt", "DT_KS"),
+        ("source+integration", "DT_ks", "DT"),
+        ("api", "DT_KS_CUST_PARTS", "DT_KS"),
+    ],
+)
+def test_skip_takes_the_name_of_a_stream_whatever_the_scope(
+    bench: Bench, run: Run, tmp_path: Path, scope: str, right: str, wrong: str
+) -> None:
+    settings = tmp_path / "conf" / "inbox.toml"
+    settings.write_text(settings.read_text() + f'[sequence]\nscope = "{scope}"\n')
+    assert _json(run, "skip", right, "1") == [{"stream": right.upper(), "first": 1, "last": 1}]
+    code, _, messages = run("skip", wrong, "1")
+    assert code == 2
+    assert f'`{wrong}` is no stream: where scope = "{scope}", they are named like DT' in messages
+
+
 def test_a_dry_run_changes_nothing(bench: Bench, run: Run) -> None:
     bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
@@ -225,6 +324,8 @@ def test_replay_held_is_a_program_for_cron(bench: Bench, run: Run, tmp_path: Pat
         ("catalog", "NOSUCH"),
         ("simulate",),
         ("files", "--state", "nosuch"),
+        ("skip", "DT", "0"),
+        ("skip", "no source", "1"),
         ("nosuch",),
     ],
 )
@@ -263,10 +364,11 @@ def test_status_says_it_all_in_sentences(bench: Bench, run: Run) -> None:
     assert code == 0
     for part in (
         "stream DT: next is 0000002",
-        "gap in DT: 0000002 to 0000002 missing for",
-        "loaded: 1 file(s)",
-        "held: 1 file(s)",
-        "1 row(s) of mfg_items name a category that category does not have",
+        "gap in DT: 0000002 missing for",
+        "1 file held back",
+        "loaded: 1 file\n",
+        "held: 1 file\n",
+        "not joined: 1 row of mfg_items, whose category is not in category",
         "exceptions: 0",
     ):
         assert part in out
