@@ -209,8 +209,7 @@ class Inbox:
         Numbers that have arrived or were skipped already are passed over.
 
         Raises:
-            UsageError: no stream can have that name, or the numbers are far ahead of all that has come: one was
-                mistyped. Nothing was skipped.
+            UsageError: no stream can have that name, or the numbers are far ahead of all that has come.
         """
         with self._deciding(f"skipping in {stream_name}", decision) as (connection, now):
             stream = self._stream(connection, stream_name, now)

@@ -4,10 +4,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url, update
 
+from server import schema
+from server.database import Database
 from server.simulator import Plan, push, simulate
 from server.spool import Spool
 from tests.support.inboxes import Bench
@@ -80,7 +84,7 @@ def test_a_gap_holds_what_follows_until_the_missing_number_arrives(inbox: Runnin
 
     why = inbox.command("why", "dt_000003_ks_category.net")
     assert "0000002 missing for" in why
-    assert "kore-inbox skip DT 2-2" in why
+    assert "`kore-inbox skip DT 0000002`" in why
     [gap] = inbox.ask("gaps")
     assert (gap["stream"], gap["first"], gap["last"], gap["holds_back"]) == ("DT", 2, 2, 1)
     assert gap["age_seconds"] >= 0
@@ -166,6 +170,42 @@ def test_a_child_that_is_killed_is_started_again_and_nothing_is_lost(inbox: Runn
     until(inbox.listens, "the receiver listens again")
     push(exports[20:], inbox.server, connections=4, shuffle_seed=2)
     until(lambda: _all_loaded(inbox, 40), "all are loaded")
+
+
+def _eight_sessions_are_answered(inbox: RunningInbox, first: int) -> None:
+    sessions = [inbox.ftp() for _ in range(8)]
+    for number, session in enumerate(sessions, first):
+        name = f"DT_{number:07d}_KS_CATEGORY.NET"
+        assert session.voidcmd("NOOP").startswith("200")
+        assert session.nlst() is not None
+        assert session.storbinary(f"STOR {name}", BytesIO(b"A\tone\n")).startswith(f"226 {name} accepted")
+    for session in sessions:
+        session.quit()
+
+
+def test_senders_are_answered_while_a_load_stands_still(inbox: RunningInbox) -> None:
+    """D6, A4: a loader in the midst of a load keeps its locks for as long as it likes."""
+    big = b"".join(b"K%07d\tname\n" % number for number in range(100_000))
+    inbox.push("DT_0000001_KS_CATEGORY.NET", big)
+    until(lambda: "loading" in inbox.states().values(), "it is loading")
+    with inbox.paused("loader"):
+        assert inbox.states() == {"DT_0000001_KS_CATEGORY.NET": "loading"}
+        _eight_sessions_are_answered(inbox, 2)
+        assert inbox.states() == {"DT_0000001_KS_CATEGORY.NET": "loading"}
+    until(lambda: _all_loaded(inbox, 9), "all are loaded")
+
+
+def test_senders_are_answered_while_all_of_the_ledger_is_locked(inbox: RunningInbox) -> None:
+    """D6, A4."""
+    inbox.push("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    until(lambda: _all_loaded(inbox, 1), "the first is loaded")
+    database = Database(make_url(inbox.url))
+    with database.write("a test") as connection:
+        connection.execute(update(schema.stream).values(rank=schema.stream.c.rank))
+        connection.execute(update(schema.file).values(attempts=0))
+        _eight_sessions_are_answered(inbox, 2)
+    database.close()
+    until(lambda: _all_loaded(inbox, 9), "all are loaded")
 
 
 def test_a_second_inbox_on_the_same_spool_says_so_and_ends(tmp_path: Path) -> None:

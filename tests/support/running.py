@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,16 @@ class RunningInbox:
         os.kill(pid, signal.SIGKILL)
         # Until its parent has taken note of it: before, a last thread may still have the port open.
         until(lambda: not Path(f"/proc/{pid}").exists(), f"the {role} is gone")
+
+    @contextmanager
+    def paused(self, role: str) -> Iterator[None]:
+        """One child stands still, with whatever locks it has."""
+        [pid] = self._children(role)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def _children(self, role: str) -> list[int]:
         found = []
