@@ -161,7 +161,7 @@ class Dispatcher:
             receipts = [self.spool.read(receipt_id) for receipt_id in ids[start : start + REGISTER_AT_ONCE]]
             found = [receipt for receipt in receipts if receipt is not None]
             with self._transaction("registering what is new") as (connection, now):
-                spare = [receipt.data for receipt in found if self.intake.register(connection, receipt, now)]
+                spare = self.intake.register(connection, found, now)
             self.spool.registered([receipt.id for receipt in found])
             for data_id in spare:
                 self.spool.discard_data(data_id)

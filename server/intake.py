@@ -4,7 +4,7 @@ Runs in the loader process, many receipts in one transaction. The decisions are 
 carried out. The same functions judge a file anew when it is replayed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -47,14 +47,28 @@ class Intake:
     known_apis: Callable[[], frozenset[str]]
     spool: Spool
 
-    def register(self, connection: Connection, receipt: Receipt, now: datetime) -> bool:
-        """Enter a receipt and decide about its file; a receipt that is known already changes nothing.
+    def register(self, connection: Connection, receipts: Sequence[Receipt], now: datetime) -> list[str]:
+        """Enter receipts and decide about their files; a receipt that is known already changes nothing.
 
         Returns:
-            whether its bytes are needed no more, since another file holds the same ones.
+            the data that is needed no more, since another file holds the same bytes.
         """
-        if ledger.is_registered(connection, receipt.id):
-            return False
+        known = ledger.registered(connection, [receipt.id for receipt in receipts])
+        streams: dict[str, ledger.Stream] = {}
+        return [
+            receipt.data
+            for receipt in receipts
+            if receipt.id not in known and self._register(connection, receipt, streams, now)
+        ]
+
+    def _register(
+        self, connection: Connection, receipt: Receipt, streams: dict[str, ledger.Stream], now: datetime
+    ) -> bool:
+        """Enter one receipt; whether it is a duplicate.
+
+        Args:
+            streams: those that this transaction has opened, and so has locked, as they are now.
+        """
         try:
             name = parse(receipt.name)
         except NameRefused as error:
@@ -65,13 +79,24 @@ class Intake:
             file_id = ledger.add_file(connection, receipt, name, now)
             _refuse(connection, file_id, Cause.CONFLICT, receipt.refusal, now)
             return False
-        stream = self._open_stream(connection, name, now)
+        key = stream_of(name, self.settings.sequence.scope)
+        stream = streams.get(key) or self._open_stream(connection, name, now)
         version = version_of(name.sequence, stream.expected)
-        file_id = ledger.add_file(connection, receipt, name, now, stream_id=stream.id, version=version)
+        holding = ledger.holder(connection, stream.id, version)
+        file_id = ledger.add_file(
+            connection,
+            receipt,
+            name,
+            now,
+            stream_id=stream.id,
+            version=version,
+            holder=1 if holding is None else None,
+        )
         case = _Case(
             file_id, name, version, receipt.sha256_lf, receipt.size_bytes, receipt.data, receipt.user
         )
-        return self._judge(connection, case, stream, now) is Verdict.DUPLICATE
+        verdict, streams[key] = self._judge(connection, case, stream, holding, now)
+        return verdict is Verdict.DUPLICATE
 
     def rejudge(self, connection: Connection, row: Row[Any], now: datetime, *, by: str, reason: str) -> None:
         """Judge a file anew as if it had just come (contract A6, section 8 `replay`).
@@ -100,19 +125,33 @@ class Intake:
         if row.holder:
             self._place(connection, case, stream, now)
         else:
-            ledger.change(connection, row.id, stream_id=stream.id, version=int(version))
-            self._judge(connection, case, stream, now)
+            holding = ledger.holder(connection, stream.id, version)
+            ledger.change(
+                connection,
+                row.id,
+                stream_id=stream.id,
+                version=int(version),
+                holder=1 if holding is None else None,
+            )
+            self._judge(connection, case, stream, holding, now)
 
     def _open_stream(self, connection: Connection, name: FileName, now: datetime) -> ledger.Stream:
         rank = self.settings.source(name.source).rank
         return ledger.open_stream(connection, stream_of(name, self.settings.sequence.scope), rank, now)
 
-    def _judge(self, connection: Connection, case: _Case, stream: ledger.Stream, now: datetime) -> Verdict:
-        holding = ledger.holder(connection, stream.id, case.version)
+    def _judge(
+        self,
+        connection: Connection,
+        case: _Case,
+        stream: ledger.Stream,
+        holding: Row[Any] | None,
+        now: datetime,
+    ) -> tuple[Verdict, ledger.Stream]:
+        """Decide about a file; it has its number already if no other file, `holding`, has it."""
         holder = None if holding is None else ledger.as_holder(holding)
         verdict = judge(case.version, self._arrival(case, holder), stream.expected, holder)
         if holding is None:
-            self._take_number(connection, case, stream, now)
+            stream = self._count(connection, case, stream, now)
         elif verdict is Verdict.REPLACEMENT:
             ledger.move(
                 connection,
@@ -123,7 +162,8 @@ class Intake:
                 holder=None,
             )
             records.forget_rows(connection, holding.id)
-            self._take_number(connection, case, stream, now)
+            ledger.change(connection, case.file_id, holder=1)
+            stream = self._count(connection, case, stream, now)
         elif verdict is Verdict.DUPLICATE:
             reason = f"the same bytes as file {holding.id}"
             ledger.move(connection, case.file_id, Event.SAME_AGAIN, now, reason=reason)
@@ -135,7 +175,7 @@ class Intake:
                 "first and has other content; that one stays"
             )
             _refuse(connection, case.file_id, Cause.CONFLICT, reason, now)
-        return verdict
+        return verdict, stream
 
     def _arrival(self, case: _Case, holder: Holder | None) -> Arrival:
         begins = (
@@ -146,11 +186,14 @@ class Intake:
         )
         return Arrival(str(case.name), case.sha256_lf, begins)
 
-    def _take_number(self, connection: Connection, case: _Case, stream: ledger.Stream, now: datetime) -> None:
-        ledger.change(connection, case.file_id, holder=1)
+    def _count(
+        self, connection: Connection, case: _Case, stream: ledger.Stream, now: datetime
+    ) -> ledger.Stream:
+        """Go on in the stream if the file was due, and place it; returns the stream as it is then."""
         if case.version == stream.expected:
             stream, _ = ledger.move_on(connection, stream, now)
         self._place(connection, case, stream, now)
+        return stream
 
     def _place(self, connection: Connection, case: _Case, stream: ledger.Stream, now: datetime) -> None:
         """Ready, held or quarantined, for a file that has its number."""

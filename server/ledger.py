@@ -4,12 +4,12 @@ Every function works in the caller's transaction; the caller decides what belong
 says which moves there are; a move that another process made first changes no row, and is told by the result.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, literal, select, update
 
 from server import schema
 from server.names import FileName
@@ -18,6 +18,9 @@ from server.spool import Receipt
 from server.states import Event, State, after, leaving_by
 
 FIRST_EXPECTED = Version(0, 1)
+
+_FIRST_PAGE = 10
+_LAST_PAGE = 10_000
 
 _file = schema.file
 _stream = schema.stream
@@ -104,14 +107,22 @@ def _as_stream(row: Row[Any]) -> Stream:
 
 
 def arrived(connection: Connection, stream_id: int, since: Version) -> Iterator[Version]:
-    """Versions from `since` on whose files have arrived, ascending, whatever became of them (contract D2)."""
+    """Versions from `since` on whose files have arrived, ascending, whatever became of them (contract D2).
+
+    Read in pages of growing size: there may be a hundred thousand, of which most callers want two.
+    """
     query = (
         select(_file.c.version)
-        .where(_file.c.stream_id == stream_id, _file.c.holder == 1, _file.c.version >= int(since))
+        .where(_file.c.stream_id == stream_id, _file.c.holder == 1, _file.c.version >= bindparam("since"))
         .order_by(_file.c.version)
     )
-    for row in connection.execution_options(yield_per=1000).execute(query):
-        yield Version.of(row.version)
+    start, page = int(since), _FIRST_PAGE
+    while True:
+        found = connection.execute(query.limit(page), {"since": start}).scalars().all()
+        yield from map(Version.of, found)
+        if len(found) < page:
+            return
+        start, page = found[-1] + 1, min(page * 10, _LAST_PAGE)
 
 
 def highest(connection: Connection, stream_id: int) -> Version | None:
@@ -133,10 +144,12 @@ def skips(connection: Connection, stream_id: int, since: Version) -> list[Range]
 
 def holder(connection: Connection, stream_id: int, version: Version) -> Row[Any] | None:
     """The file that has a number, as a row of `inbox_file`."""
-    query = select(_file).where(
+    query = select(_file.c.id).where(
         _file.c.stream_id == stream_id, _file.c.holder == 1, _file.c.version == int(version)
     )
-    return connection.execute(query).one_or_none()
+    # Mostly there is none, and PyMySQL takes longer to describe thirty columns than to find no row.
+    file_id = connection.execute(query).scalar_one_or_none()
+    return None if file_id is None else file_by_id(connection, file_id)
 
 
 def as_holder(row: Row[Any]) -> Holder:
@@ -164,6 +177,9 @@ def move_on(
         return stream, 0
     connection.execute(update(_stream).where(_stream.c.id == stream.id).values(expected=int(expected)))
     moved = replace(stream, expected=expected)
+    if expected == stream.expected.next:
+        # One file came in its turn, as most do: none was held below it.
+        return moved, 0
     return moved, _release_below(connection, stream.id, expected, now)
 
 
@@ -209,10 +225,10 @@ def give_up(
 # --- files -----------------------------------------------------------------------------------------------
 
 
-def is_registered(connection: Connection, receipt_id: str) -> bool:
-    """Whether the ledger knows a receipt; registering twice is harmless."""
-    query = select(_file.c.id).where(_file.c.receipt == receipt_id)
-    return connection.execute(query).first() is not None
+def registered(connection: Connection, receipt_ids: Sequence[str]) -> set[str]:
+    """Those of some receipts that the ledger knows; registering twice is harmless."""
+    query = select(_file.c.receipt).where(_file.c.receipt.in_(receipt_ids))
+    return set(connection.execute(query).scalars())
 
 
 def add_file(
@@ -223,6 +239,7 @@ def add_file(
     *,
     stream_id: int | None = None,
     version: Version | None = None,
+    holder: int | None = None,
 ) -> int:
     """Enter a received file, in state *received*; returns its id.
 
@@ -233,12 +250,14 @@ def add_file(
         now: UTC.
         stream_id: of the stream that it belongs to.
         version: what its number stands for there.
+        holder: 1 if it has its number from the start, as no other file has it.
     """
     values: dict[str, Any] = {
         "receipt": receipt.id,
         "name": receipt.name[:255] if name is None else str(name),
         "stream_id": stream_id,
         "version": None if version is None else int(version),
+        "holder": holder,
         "state": State.RECEIVED,
         "size_bytes": receipt.size_bytes,
         "sha256": receipt.sha256,
@@ -257,7 +276,7 @@ def add_file(
             "api": name.api,
             "mode": name.mode,
         }
-    key = connection.execute(insert(_file).values(values)).inserted_primary_key
+    key = connection.execute(insert(_file), values).inserted_primary_key
     if key is None:  # pragma: no cover - both databases return it
         raise LookupError(receipt.id)
     return int(key[0])
@@ -312,17 +331,16 @@ def note(
     reason: str | None = None,
 ) -> None:
     """Append to the history; nothing is ever removed from it."""
-    connection.execute(
-        insert(schema.event).values(
-            file_id=file_id,
-            stream_id=stream_id,
-            at=now,
-            event=event,
-            state=state,
-            done_by=by,
-            reason=reason,
-        )
-    )
+    values = {
+        "file_id": file_id,
+        "stream_id": stream_id,
+        "at": now,
+        "event": event,
+        "state": state,
+        "done_by": by,
+        "reason": reason,
+    }
+    connection.execute(insert(schema.event), values)
 
 
 def change(connection: Connection, file_id: int, **columns: Any) -> None:
