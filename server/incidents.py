@@ -96,18 +96,16 @@ def _deferred(connection: Connection, _settings: Settings, _now: datetime) -> It
 
 def _rejected(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
     file = schema.file
-    row_of = records.rejected_row
-    query = (
-        select(file.c.id, file.c.name, func.count().label("rows"))
-        .join(row_of, row_of.c.file_id == file.c.id)
-        .where(file.c.state == State.LOADED)
-        .group_by(file.c.id, file.c.name)
+    found = select(records.rejected_row.c.file_id).distinct().subquery()
+    query = select(file.c.id, file.c.name, file.c.state, file.c.rows_rejected).join(
+        found, found.c.file_id == file.c.id
     )
-    for row in connection.execute(query):
+    # The state is looked at here, or SQLite would walk through all loaded files instead of these few.
+    for row in (row for row in connection.execute(query) if row.state == State.LOADED):
         yield Condition(
             kind="rejected rows",
             subject=row.name,
-            happened=f"{row.name} is loaded without {counted(row.rows, 'row')}, which had mistakes.",
+            happened=f"{row.name} is loaded without {counted(row.rows_rejected, 'row')}, which had mistakes.",
             kept="The good rows are in; the rejected ones are kept with their reasons.",
             todo=f"See `kore-inbox rejects {row.id}`.",
         )
