@@ -275,7 +275,7 @@ class Inbox:
                 yield connection, now
                 if decision.dry_run:
                     raise _DryRun
-                incidents.review(connection, self.settings, now)
+                incidents.review(incidents.Facts(connection, self.settings, self.catalog, now))
         except _DryRun:
             return
         self.spool.nudge()

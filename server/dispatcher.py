@@ -358,7 +358,7 @@ class Dispatcher:
             with self.database.read() as connection:
                 found = unjoined.count(connection, self.catalog)
         with self._transaction("reviewing incidents") as (connection, now):
-            incidents.review(connection, self.settings, now)
+            incidents.review(incidents.Facts(connection, self.settings, self.catalog, now))
             if found is not None:
                 unjoined.record(connection, found, now)
 

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, func, insert, select, update
 
 from loaders import records
+from loaders.cycles import find_cycles
+from loaders.shapes import Catalog
 from server import gaps, schema
 from server.config import Settings
 from server.states import Cause, State
@@ -28,13 +30,26 @@ class Condition:
     todo: str
 
 
-Rule = Callable[[Connection, Settings, datetime], Iterator[Condition]]
+@dataclass(frozen=True)
+class Facts:
+    """What rules judge by: `now` is UTC."""
+
+    connection: Connection
+    settings: Settings
+    catalog: Catalog
+    now: datetime
 
 
-def _gaps(connection: Connection, settings: Settings, now: datetime) -> Iterator[Condition]:
-    for gap in gaps.find(connection):
-        age = gap.age_seconds(now)
-        if age >= settings.sequence.gap_alert_after:
+# How many keys are named where there may be thousands.
+_NAMED_KEYS = 10
+
+Rule = Callable[[Facts], Iterator[Condition]]
+
+
+def _gaps(facts: Facts) -> Iterator[Condition]:
+    for gap in gaps.find(facts.connection):
+        age = gap.age_seconds(facts.now)
+        if age >= facts.settings.sequence.gap_alert_after:
             yield Condition(
                 kind="gap",
                 subject=f"{gap.stream} {gap.missing}",
@@ -45,7 +60,7 @@ def _gaps(connection: Connection, settings: Settings, now: datetime) -> Iterator
             )
 
 
-def _refused(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
+def _refused(facts: Facts) -> Iterator[Condition]:
     file = schema.file
     query = (
         select(
@@ -54,7 +69,7 @@ def _refused(connection: Connection, _settings: Settings, _now: datetime) -> Ite
         .where(file.c.state == State.REFUSED)
         .group_by(file.c.name, file.c.cause)
     )
-    for row in connection.execute(query):
+    for row in facts.connection.execute(query):
         yield Condition(
             kind=row.cause,
             subject=row.name,
@@ -64,10 +79,10 @@ def _refused(connection: Connection, _settings: Settings, _now: datetime) -> Ite
         )
 
 
-def _quarantined(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
+def _quarantined(facts: Facts) -> Iterator[Condition]:
     file = schema.file
     query = select(file.c.id, file.c.name, file.c.reason).where(file.c.state == State.QUARANTINED)
-    for row in connection.execute(query):
+    for row in facts.connection.execute(query):
         yield Condition(
             kind="quarantined",
             subject=row.name,
@@ -78,12 +93,12 @@ def _quarantined(connection: Connection, _settings: Settings, _now: datetime) ->
         )
 
 
-def _deferred(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
+def _deferred(facts: Facts) -> Iterator[Condition]:
     file = schema.file
     query = select(file.c.id, file.c.name, file.c.reason).where(
         file.c.state == State.DEFERRED, file.c.cause == Cause.NEEDS_APPROVAL
     )
-    for row in connection.execute(query):
+    for row in facts.connection.execute(query):
         yield Condition(
             kind=Cause.NEEDS_APPROVAL,
             subject=row.name,
@@ -94,14 +109,14 @@ def _deferred(connection: Connection, _settings: Settings, _now: datetime) -> It
         )
 
 
-def _rejected(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
+def _rejected(facts: Facts) -> Iterator[Condition]:
     file = schema.file
     found = select(records.rejected_row.c.file_id).distinct().subquery()
     query = select(file.c.id, file.c.name, file.c.state, file.c.rows_rejected).join(
         found, found.c.file_id == file.c.id
     )
     # The state is looked at here, or SQLite would walk through all loaded files instead of these few.
-    for row in (row for row in connection.execute(query) if row.state == State.LOADED):
+    for row in (row for row in facts.connection.execute(query) if row.state == State.LOADED):
         yield Condition(
             kind="rejected rows",
             subject=row.name,
@@ -111,15 +126,15 @@ def _rejected(connection: Connection, _settings: Settings, _now: datetime) -> It
         )
 
 
-def _parked(connection: Connection, settings: Settings, now: datetime) -> Iterator[Condition]:
+def _parked(facts: Facts) -> Iterator[Condition]:
     parked = records.parked_row
-    before = now - timedelta(seconds=settings.load.park_alert_after)
+    before = facts.now - timedelta(seconds=facts.settings.load.park_alert_after)
     query = (
         select(parked.c.api, parked.c.waits_table, func.count().label("rows"))
         .where(parked.c.parked_at <= before)
         .group_by(parked.c.api, parked.c.waits_table)
     )
-    for row in connection.execute(query):
+    for row in facts.connection.execute(query):
         yield Condition(
             kind="parked rows",
             subject=f"{row.api} waits for {row.waits_table}",
@@ -130,12 +145,12 @@ def _parked(connection: Connection, settings: Settings, now: datetime) -> Iterat
         )
 
 
-def _retried(connection: Connection, _settings: Settings, _now: datetime) -> Iterator[Condition]:
+def _retried(facts: Facts) -> Iterator[Condition]:
     file = schema.file
     query = select(file.c.name, file.c.attempts, file.c.reason).where(
         file.c.state == State.READY, file.c.attempts >= 3
     )
-    for row in connection.execute(query):
+    for row in facts.connection.execute(query):
         yield Condition(
             kind="retried",
             subject=row.name,
@@ -145,17 +160,27 @@ def _retried(connection: Connection, _settings: Settings, _now: datetime) -> Ite
         )
 
 
-RULES: tuple[Rule, ...] = (_gaps, _refused, _quarantined, _deferred, _rejected, _parked, _retried)
+def _cycles(facts: Facts) -> Iterator[Condition]:
+    for api in facts.catalog.values():
+        keys = sorted(find_cycles(facts.connection, api))
+        if keys:
+            named = ", ".join(keys[:_NAMED_KEYS]) + (" …" if len(keys) > _NAMED_KEYS else "")
+            yield Condition(
+                kind="cycle",
+                subject=api.name,
+                happened=f"Rows of {api.name} name each other as parents: {named}.",
+                kept=f"{counted(len(keys), 'key')} of {api.name} stay parked.",
+                todo="Have the sender export one of them with another parent, or with none.",
+            )
 
 
-def review(connection: Connection, settings: Settings, now: datetime) -> None:
+RULES: tuple[Rule, ...] = (_gaps, _refused, _quarantined, _deferred, _rejected, _parked, _cycles, _retried)
+
+
+def review(facts: Facts) -> None:
     """Bring the incidents up to date with the ledger, in the caller's write transaction."""
-    table = schema.incident
-    wrong = {
-        (found.kind, found.subject[:255]): found
-        for rule in RULES
-        for found in rule(connection, settings, now)
-    }
+    connection, now, table = facts.connection, facts.now, schema.incident
+    wrong = {(found.kind, found.subject[:255]): found for rule in RULES for found in rule(facts)}
     known = {
         (row.kind, row.subject): row for row in connection.execute(select(table).where(table.c.open == 1))
     }

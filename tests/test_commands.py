@@ -575,3 +575,15 @@ def test_only_a_full_is_approved_or_undone(bench: Bench, run: Run, verb: str) ->
     code, _, said = run(verb, "1")
     assert code == 2
     assert "no FULL" in said
+
+
+def test_rows_that_name_each_other_as_parents_are_an_exception(bench: Bench, run: Run) -> None:
+    """L5: a longer cycle stays parked; what only waits for it, or for what may come, is not part of it."""
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\t\tB\nB\t\tC\nC\t\tA\nD\t\tA\nE\t\tZ\nS\t\tS\n")
+    bench.work()
+    [found] = [incident for incident in _json(run, "exceptions") if incident["kind"] == "cycle"]
+    assert found["happened"] == "Rows of CATEGORY name each other as parents: A, B, C."
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"C\t\t\n")
+    bench.work()
+    assert _json(run, "exceptions") == []
+    assert {row["category_id"] for row in bench.rows("category")} == {"A", "B", "C", "D", "S"}
