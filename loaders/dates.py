@@ -19,11 +19,12 @@ _PARTS = {
     "D": "(?P<day>[0-9]{1,2})",
 }
 _PART = re.compile("YYYY|MM|DD|M|D")
-_TIME = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?", re.ASCII)
+# Fractions of a second are no loss while they are zero; several databases export them.
+_TIME = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.0+)?)?")
 
 
 class DateFormatRefused(ValueError):
-    """A date format that does not name year, month and day once each."""
+    """A date format that does not name year, month and day once each, or leaves open where one ends."""
 
 
 class DateReader:
@@ -35,34 +36,49 @@ class DateReader:
 
     def day(self, text: str) -> str:
         """The day as `YYYY-MM-DD`; Refused if the text is none, or could be two."""
-        days = {day for pattern in self._formats if (day := _day(pattern, text)) is not None}
+        days = self._days(text)
         if not days:
             raise Refused(f"{shown(text)} is not a date ({self._allowed})")
-        if len(days) > 1:
-            raise Refused(f"{shown(text)} could be {' or '.join(sorted(days))}")
-        return days.pop()
+        return _only(days, text)
 
     def moment(self, text: str) -> str:
         """The time as `YYYY-MM-DD HH:MM:SS`; a day alone is its midnight. Refused if the text is neither."""
         # A format may hold a blank itself, so it is the last one that parts the day from the time.
         for mark in " T":
             head, found, tail = text.rpartition(mark)
-            if found and (clock := _clock(tail)) is not None:
-                return f"{self.day(head)} {clock}"
-        return f"{self.day(text)} 00:00:00"
+            if found and (clock := _clock(tail)) is not None and (days := self._days(head)):
+                return f"{_only(days, head)} {clock}"
+        if days := self._days(text):
+            return f"{_only(days, text)} 00:00:00"
+        raise Refused(f"{shown(text)} is not a date ({self._allowed}), alone or with HH:MM:SS")
+
+    def _days(self, text: str) -> set[str]:
+        return {day for pattern in self._formats if (day := _day(pattern, text)) is not None}
+
+
+def _only(days: set[str], text: str) -> str:
+    if len(days) > 1:
+        raise Refused(f"{shown(text)} could be {' or '.join(sorted(days))}")
+    return days.pop()
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     parts = _PART.findall(pattern)
+    first, *between = _PART.split(pattern)
     if sorted(part[0] for part in parts) != ["D", "M", "Y"]:
         raise DateFormatRefused(
             f"`{pattern}` does not name year (YYYY), month (MM or M) and day (DD or D) once"
         )
-    between = _PART.split(pattern)
-    regex = re.escape(between[0])
-    for part, literal in zip(parts, between[1:], strict=True):
+    if strange := re.search("[A-Za-z0-9]", "".join((first, *between))):
+        raise DateFormatRefused(f"`{pattern}`: there is no meaning to {strange[0]} here")
+    touching = [one + other for one, other, mark in zip(parts, parts[1:], between, strict=False) if not mark]
+    if "MD" in touching or "DM" in touching:
+        # 1112024 would be the first of November and the eleventh of January.
+        raise DateFormatRefused(f"`{pattern}` leaves open where the month ends and the day begins")
+    regex = re.escape(first)
+    for part, literal in zip(parts, between, strict=True):
         regex += _PARTS[part] + re.escape(literal)
-    return re.compile(regex, re.ASCII)
+    return re.compile(regex)
 
 
 def _day(pattern: re.Pattern[str], text: str) -> str | None:

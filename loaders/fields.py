@@ -9,12 +9,11 @@ remembers what each distinct text became. Only a column that fails is gone throu
 refused rows. Both ways give the same answer, which a test holds them to.
 """
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loaders.dates import DateReader
+from loaders.numbers import Notation, decimal, floating, integer
 from loaders.options import SourceOptions
 from loaders.rejects import Refused, shown
 from loaders.shapes import Field, FieldType
@@ -23,10 +22,6 @@ Value = str | int | float | None
 
 # Distinct texts that a column remembers; a full memory is emptied, which costs time and nothing else.
 _REMEMBERED_TEXTS = 50_000
-_SMALLEST_NORMAL_FLOAT = 2.2250738585072014e-308
-
-_DECIMAL = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]+))?", re.ASCII)
-_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +42,20 @@ class Column:
         self._is_text = field.type is FieldType.STRING
         self._convert = _converter(field, options)
         self._empty: Value = _blank(field) if field.key else None
-        self._codes = set(field.codes) if field.required else {*field.codes, ""}
+        self._codes = (
+            {code for code in field.codes if code.strip(" ")} if field.required else {*field.codes, ""}
+        )
+        # No text of blanks alone sorts after it, if its length is allowed.
+        self._blanks = " " * (field.length or 0)
         self._memory = _Memory(self.value)
 
     def value(self, text: str) -> Value:
         """The value of one cell; Refused if it has none."""
         if self._trim:
             text = text.strip(" ")
-        if text:
-            return self._convert(text)
-        if self.field.required:
-            raise Refused("required, but empty")
-        return self._empty
+        if self.field.required and not text.strip(" "):
+            raise Refused("required, but blank" if text else "required, but empty")
+        return self._convert(text) if text else self._empty
 
     def values(self, texts: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
         """The values of a column, and the reasons by index where there is none (the value is then None)."""
@@ -74,11 +71,10 @@ class Column:
             fit = max(map(len, texts), default=0) <= (self.field.length or 0)
         if not fit:
             return None
-        if "" not in texts:
-            return texts
         if self.field.required:
-            return None
-        return [text or self._empty for text in texts]
+            # With codes, those that fit are not blank.
+            return texts if self.field.codes or min(texts, default="!") > self._blanks else None
+        return texts if all(texts) else [text or self._empty for text in texts]
 
     def _converted_column(self, texts: Sequence[str]) -> Sequence[Value] | None:
         try:
@@ -134,15 +130,16 @@ class Checker:
 
 def _converter(field: Field, options: SourceOptions) -> Callable[[str], Value]:
     """How a text that is not empty becomes a value of this field."""
+    notation = Notation(decimal_comma=options.decimal_comma, thousands=options.thousands)
     match field.type:
         case FieldType.STRING:
             return _code(field.codes) if field.codes else _string(field.length or 0)
         case FieldType.INTEGER:
-            return _integer(field.length or 4)
+            return integer(field.length or 4, notation)
         case FieldType.DECIMAL | FieldType.MONEY:
-            return _decimal(field.precision or 1, field.scale or 0)
+            return decimal(field.precision or 1, field.scale or 0, notation)
         case FieldType.FLOAT:
-            return _float
+            return floating(notation)
         case FieldType.DATE:
             return DateReader(options.date_formats).day
         case FieldType.DATETIME:
@@ -157,7 +154,7 @@ def _blank(field: Field) -> Value:
         case FieldType.INTEGER:
             return 0
         case FieldType.DECIMAL | FieldType.MONEY:
-            return _decimal(field.precision or 1, field.scale or 0)("0")
+            return decimal(field.precision or 1, field.scale or 0)("0")
         case FieldType.FLOAT:
             return 0.0
         case FieldType.DATE:
@@ -184,67 +181,3 @@ def _string(length: int) -> Callable[[str], Value]:
         raise Refused(f"{len(text):,} characters, {length:,} allowed")
 
     return convert
-
-
-def _parts(text: str) -> tuple[bool, str, str]:
-    """Sign, digits before and digits after the point of a decimal number, without zeros that say nothing."""
-    match = _DECIMAL.fullmatch(text)
-    if match is None or not (match[2] or match[3]):
-        raise Refused(f"{shown(text)} is not a number")
-    return match[1] == "-", match[2].lstrip("0"), (match[3] or "").rstrip("0")
-
-
-def _integer(length: int) -> Callable[[str], Value]:
-    smallest, largest = -(1 << (8 * length - 1)), (1 << (8 * length - 1)) - 1
-    digits = len(str(largest))
-
-    def convert(text: str) -> Value:
-        # Nearly all numbers are a few digits, and columns of numbers repeat little: this is a hot path.
-        if len(text) < digits and text.isdecimal() and text.isascii():
-            return int(text)
-        negative, whole, decimals = _parts(text)
-        if decimals:
-            raise Refused(f"{shown(text)} is not a whole number")
-        # Counted before converting: Python refuses, and is slow at, numbers of thousands of digits.
-        value = int(whole or "0") * (-1 if negative else 1) if len(whole) <= digits else largest + 1
-        if smallest <= value <= largest:
-            return value
-        raise Refused(f"{shown(text)} is not between {smallest:,} and {largest:,}")
-
-    return convert
-
-
-def _decimal(precision: int, scale: int) -> Callable[[str], Value]:
-    places = precision - scale
-    plain = (
-        re.compile(rf"(?:0|[1-9][0-9]{{0,{places - 1}}})\.([0-9]{{1,{scale}}})", re.ASCII)
-        if places and scale
-        else None
-    )
-    zeros = "0" * scale
-
-    def convert(text: str) -> Value:
-        # A hot path, as above: amounts that lack nothing but zeros at their end.
-        if plain is not None and (match := plain.fullmatch(text)) is not None:
-            return text + zeros[match.end() - match.start(1) :]
-        negative, whole, decimals = _parts(text)
-        if len(decimals) > scale:
-            raise Refused(f"{shown(text)} has {len(decimals)} decimals, {scale} allowed")
-        if len(whole) > places:
-            raise Refused(f"{shown(text)} has {len(whole)} digits before the point, {places} allowed")
-        sign = "-" if negative and (whole or decimals) else ""
-        return f"{sign}{whole or 0}.{decimals:0<{scale}}" if scale else f"{sign}{whole or 0}"
-
-    return convert
-
-
-def _float(text: str) -> Value:
-    if _FLOAT.fullmatch(text) is None:
-        raise Refused(f"{shown(text)} is not a number")
-    value = float(text)
-    # Numbers next to zero lose digits, or vanish, in one database and not in the other.
-    vanishing = abs(value) < _SMALLEST_NORMAL_FLOAT and re.search("[1-9]", re.split("[eE]", text)[0])
-    if not math.isfinite(value) or vanishing:
-        raise Refused(f"{shown(text)} is too large or too small for a number with floating point")
-    # Databases disagree on whether a zero has a sign; this one has none.
-    return value + 0.0

@@ -3,26 +3,26 @@
 A load happens inside the caller's transaction and never ends it, so that the file's new state can be part of
 it (L1). It may be repeated and it may come late: what it leaves does not depend on that (L7).
 
-`tabular` finds the rows, `fields` checks them, `join` makes parents and writes rows, `parking` keeps those
-that wait, `activity` and `full` say which rows count. Refused rows are written down as they are found
+`checking` finds and checks the rows, `join` makes parents and writes rows, `parking` keeps those that wait,
+`activity` and `full` say which rows count. Refused rows are written down as they are found
 (`records`), so memory does not grow with them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from sqlalchemy import Connection
 
-from loaders import dialects, tabular
+from loaders import dialects
 from loaders.activity import Activity
-from loaders.fields import Checker, Refusal
+from loaders.checking import Checked, Examination, NotLoaded, Quarantine
+from loaders.fields import Refusal
 from loaders.full import Full, objection
 from loaders.join import Join
 from loaders.options import SourceOptions
 from loaders.parking import Parking
 from loaders.records import forget_rows, reject_rows
-from loaders.rejects import Reject
 from loaders.routing import routed
 from loaders.rows import Rows
 from loaders.shapes import EXTRA, Api, Catalog, ReferenceKind
@@ -30,10 +30,6 @@ from loaders.shapes import EXTRA, Api, Catalog, ReferenceKind
 __all__ = ["Delivery", "NeedsApproval", "NotLoaded", "Outcome", "Quarantine", "SourceOptions", "load"]
 
 FULL = "FULL"
-
-# What a file that is not loaded carries of its refused rows: those written down go with its transaction.
-_KEPT_REJECTS = 1000
-_KEPT_CHARACTERS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +68,6 @@ class Outcome:
     unparked: Mapping[int, int]
 
 
-class NotLoaded(Exception):
-    """The file is not loaded as it is; the caller rolls back, so that nothing of it stays.
-
-    `reason` is a sentence for a person. `rows_rejected` counts all refused rows, `rejects` holds the first of
-    them: at most 1,000.
-    """
-
-    def __init__(
-        self, reason: str, rejects: Sequence[Reject] = (), rows_read: int = 0, rows_rejected: int = 0
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.rejects = tuple(rejects)
-        self.rows_read = rows_read
-        self.rows_rejected = rows_rejected
-
-
-class Quarantine(NotLoaded):
-    """Only another file can mend what is wrong with this one."""
-
-
 class NeedsApproval(NotLoaded):
     """A FULL would make so much inactive that a person has to look first (contract L6)."""
 
@@ -113,15 +88,11 @@ class _Load:
         self._catalog = catalog
         self._delivery = delivery
         self._api: Api = catalog[delivery.api]
-        self._checker = Checker(self._api.fields, delivery.options)
+        self._examination = Examination(self._api, delivery.options, delivery.max_rejected)
         self._activity = Activity(connection)
         self._join = Join(connection, delivery.ranks, self._activity)
         self._parking = Parking(connection, catalog, self._join, self._activity)
-        self._rows_read = 0
-        self._rows_rejected = 0
         self._keys_unreadable = 0
-        self._rejects: list[Reject] = []
-        self._characters = 0
 
     def run(self, data: BinaryIO) -> Outcome:
         dialects.check(self._connection)
@@ -130,45 +101,28 @@ class _Load:
         full = None
         if delivery.mode == FULL:
             full = Full(self._activity, self._api, delivery.stream, delivery.version)
-        names = [field.name for field in self._api.fields]
-        try:
-            for batch in tabular.read(data, names, self._delivery.options):
-                self._take(batch)
-        except tabular.FileRefused as error:
-            raise Quarantine(f"{error}.") from error
-        if self._is_refused:
-            raise self._not_loaded(Quarantine, self._too_many_rejects())
+        for batch in self._examination.batches(data):
+            self._take(batch)
         self._parking.settle()
         if full is not None:
             self._finish(full)
+        examined = self._examination
         left = self._parking.left
         rows_parked = self._parking.parked - left.pop(self._delivery.file_id, 0)
         return Outcome(
-            rows_read=self._rows_read,
-            rows_loaded=self._rows_read - self._rows_rejected - rows_parked,
-            rows_rejected=self._rows_rejected,
+            rows_read=examined.rows_read,
+            rows_loaded=examined.rows_read - examined.rows_rejected - rows_parked,
+            rows_rejected=examined.rows_rejected,
             rows_parked=rows_parked,
             unparked=dict(left),
         )
 
-    @property
-    def _is_refused(self) -> bool:
-        return self._rows_rejected > self._delivery.max_rejected
-
-    def _take(self, batch: tabular.Batch) -> None:
-        """Check a batch and load it; once the file is refused, go on counting only, for the report."""
-        columns, refusals = self._checker.check(batch.columns)
-        rejects = [
-            *batch.refused,
-            *(
-                Reject(batch.numbers[i], refusal.field, refusal.reason, batch.texts[i])
-                for i, refusal in refusals.items()
-            ),
-        ]
-        self._rows_read += len(batch.numbers) + len(batch.refused)
-        self._reject(rejects)
-        if self._is_refused:
+    def _take(self, batch: Checked) -> None:
+        """Load a batch; once the file is refused, there is nothing to do but to go on to its end."""
+        if self._examination.is_refused:
             return
+        reject_rows(self._connection, self._delivery.file_id, batch.rejects)
+        columns, refusals = batch.columns, batch.refusals
         fields = {field.column: values for field, values in zip(self._api.fields, columns, strict=True)}
         all_rows = Rows(
             stream=self._delivery.stream,
@@ -179,7 +133,7 @@ class _Load:
             texts=batch.texts,
         )
         if self._delivery.mode == FULL:
-            self._keys_unreadable += len(batch.refused)
+            self._keys_unreadable += len(batch.rejects) - len(refusals)
             self._hold_refused(all_rows, refusals)
         rows = all_rows.without(refusals)
         if rows:
@@ -196,31 +150,12 @@ class _Load:
             if table is self._api.most_specific:
                 self._keys_unreadable += len(refusals) - len(readable)
 
-    def _reject(self, rejects: list[Reject]) -> None:
-        self._rows_rejected += len(rejects)
-        for reject in rejects:
-            if len(self._rejects) < _KEPT_REJECTS and self._characters < _KEPT_CHARACTERS:
-                self._rejects.append(reject)
-                self._characters += len(reject.raw)
-        if not self._is_refused:
-            reject_rows(self._connection, self._delivery.file_id, rejects)
-
     def _finish(self, full: Full) -> None:
         why_not = objection(
             full.finish(),
-            good_rows=self._rows_read - self._rows_rejected,
+            good_rows=self._examination.rows_read - self._examination.rows_rejected,
             unreadable_keys=self._keys_unreadable,
             limit_percent=self._delivery.shrink_limit_percent,
         )
         if why_not and not self._delivery.is_approved:
-            raise self._not_loaded(NeedsApproval, why_not)
-
-    def _too_many_rejects(self) -> str:
-        first = min(self._rejects, key=lambda reject: reject.line)
-        return (
-            f"{self._rows_rejected:,} of {self._rows_read:,} rows rejected, more than max_rejected"
-            f" ({self._delivery.max_rejected:,}); the first: {first}."
-        )
-
-    def _not_loaded(self, kind: type[NotLoaded], reason: str) -> NotLoaded:
-        return kind(reason, self._rejects, self._rows_read, self._rows_rejected)
+            raise self._examination.not_loaded(NeedsApproval, why_not)

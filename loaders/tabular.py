@@ -1,14 +1,14 @@
 """Bytes to batches of numbered rows (contract L2, L3): the shape of a file, not yet its values.
 
-A file is tab-delimited without quoting; a line ends with LF or CRLF, and a lone CR is data. Wholly empty
+A file is tab-delimited without quoting; a line ends with LF or CRLF, and a CR elsewhere is data. Wholly empty
 lines hold no row, but they count as lines. The first row may be a header, which can name the fields in any
 order. What has no readable shape (bytes that do not decode, NUL, another width, an endless line) is a refused
-row, and the rows around it are read as if it were not there.
+row, and the rows around it are read as if it were not there. A file that is written in another way altogether
+is refused as a whole.
 
 Reading is by blocks, so memory is bounded by the block and the longest line allowed, whatever the file is.
 """
 
-import codecs
 import json
 import re
 import string
@@ -22,11 +22,22 @@ from loaders.rejects import Reject
 
 BLOCK_BYTES = 256 * 1024
 LONGEST_LINE_BYTES = 1024 * 1024
+# More than any API has fields.
+MOST_COLUMNS = 1000
 # Enough rows for the work per batch to vanish, few enough for their values to stay in the processor's caches.
 BATCH_ROWS = 4096
+# What is looked at to see how a file is written.
+_BEGINNING_BYTES = 64 * 1024
 # What is kept of a line that is too long to be a row.
 _HEAD_BYTES = 4096
-_BOM = b"\xef\xbb\xbf"
+# Byte order marks, with which a file says itself how it is written; the longer ones first.
+_MARKS = {
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xef\xbb\xbf": "utf-8",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
 _PUNCTUATION = re.compile(rf"[\s{re.escape(string.punctuation)}]")
 
 
@@ -52,26 +63,28 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a file keeps the fields: by ordinal, or where a header says (`places`, by field)."""
+    """Where a file keeps the fields: by ordinal, or where its `header` says (`places`, by field)."""
 
     width: int
-    is_header: bool
+    header: str | None
     places: Mapping[int, int] | None
 
     @classmethod
     def of(cls, first: str, names: Sequence[str]) -> "Layout":
-        """Read the layout from the first row; FileRefused if it is a header that names a field twice."""
+        """What the first row shows; FileRefused if it names a field twice, or has too many columns."""
         cells = first.split("\t")
+        if len(cells) > MOST_COLUMNS:
+            raise FileRefused(f"its first row has {len(cells):,} columns, {MOST_COLUMNS:,} are allowed")
         known = {_bare(name): i for i, name in enumerate(names)}
         named = {position: _bare(cell) for position, cell in enumerate(cells) if cell.strip()}
         if not named or not all(bare in known for bare in named.values()):
-            return cls(len(cells), is_header=False, places=None)
+            return cls(len(cells), header=None, places=None)
         places: dict[int, int] = {}
         for position, bare in named.items():
             if places.setdefault(known[bare], position) != position:
-                raise FileRefused(f"the header names `{names[known[bare]]}` twice")
+                raise FileRefused(f"its header names `{names[known[bare]]}` twice")
         in_order = all(place == position for place, position in places.items())
-        return cls(len(cells), is_header=True, places=None if in_order else places)
+        return cls(len(cells), header=first, places=None if in_order else places)
 
     def positions(self, fields: int, width: int) -> list[int | None]:
         """By field, its position in rows of `width` cells; None where they do not have it."""
@@ -104,43 +117,54 @@ def read(
 ) -> Iterator[Batch]:
     """Yield the rows of `data` in batches; `names` are the API's field names in order.
 
-    Where the blocks fall has no influence on what is read. Raises FileRefused for a header that names a field
-    twice.
+    Where the blocks fall has no influence on what is read, and refused rows come where they stand. Raises
+    FileRefused for a file that is written in another way altogether, has too many lines or columns, or whose
+    header names a field twice.
     """
     layout: Layout | None = None
-    for lines in _lines(data, options.encoding, block_bytes, longest_line_bytes):
-        numbers, texts = lines.numbers, lines.texts
-        if layout is None and texts:
-            layout = Layout.of(texts[0], names)
-            if layout.is_header:
-                numbers, texts = numbers[1:], texts[1:]
-        if lines.refused:
-            yield Batch((), (), [()] * len(names), (), lines.refused)
+    for lines in _lines(data, options, block_bytes, longest_line_bytes):
+        numbers, texts, refused = lines.numbers, lines.texts, lines.refused
         if layout is None:
-            continue
-        for start in range(0, len(texts), batch_rows):
+            if not texts:
+                yield Batch((), (), [()] * len(names), (), refused)
+                continue
+            layout = Layout.of(texts[0], names)
+            if layout.header is not None:
+                numbers, texts = numbers[1:], texts[1:]
+        for start in range(0, len(texts) or 1, batch_rows):
             stop = start + batch_rows
-            yield _batch(numbers[start:stop], texts[start:stop], layout, len(names), options.ragged)
+            # Refused lines come where they stand: before the rows of the next batch.
+            here = (
+                [reject for reject in refused if reject.line < numbers[stop]]
+                if stop < len(texts)
+                else refused
+            )
+            refused = refused[len(here) :]
+            yield _batch(
+                numbers[start:stop], texts[start:stop], here, layout, fields=len(names), ragged=options.ragged
+            )
 
 
-def _batch(numbers: Sequence[int], texts: list[str], layout: Layout, fields: int, ragged: bool) -> Batch:
+def _batch(
+    numbers: Sequence[int],
+    texts: Sequence[str],
+    refused: Sequence[Reject],
+    layout: Layout,
+    *,
+    fields: int,
+    ragged: bool,
+) -> Batch:
     rows = [text.split("\t") for text in texts]
-    widths = set(map(len, rows))
+    if reasons := _misshapen(texts, rows, layout, ragged):
+        misshapen = [Reject(numbers[i], None, reason, texts[i]) for i, reason in reasons.items()]
+        refused = sorted([*refused, *misshapen], key=lambda reject: reject.line)
+        fit = [i for i in range(len(rows)) if i not in reasons]
+        numbers, texts, rows = [numbers[i] for i in fit], [texts[i] for i in fit], [rows[i] for i in fit]
     width = layout.width
-    refused: list[Reject] = []
-    if widths != {width}:
-        if ragged:
-            width = max(width, *widths)
-            for row in rows:
-                row.extend([""] * (width - len(row)))
-        else:
-            refused = [
-                Reject(number, None, f"{_cells(len(row))}, where {width} are expected", text)
-                for number, text, row in zip(numbers, texts, rows, strict=True)
-                if len(row) != width
-            ]
-            fit = [i for i, row in enumerate(rows) if len(row) == width]
-            numbers, texts, rows = [numbers[i] for i in fit], [texts[i] for i in fit], [rows[i] for i in fit]
+    if ragged:
+        width = max(map(len, rows), default=0)
+        for row in rows:
+            row.extend([""] * (width - len(row)))
     held: list[Sequence[str]] = list(zip(*rows, strict=True)) if rows else [()] * width
     blank = ("",) * len(rows)
     positions = layout.positions(fields, width)
@@ -149,8 +173,29 @@ def _batch(numbers: Sequence[int], texts: list[str], layout: Layout, fields: int
     return Batch(numbers, texts, columns, _extras(surplus, len(rows)), refused)
 
 
+def _misshapen(
+    texts: Sequence[str], rows: Sequence[Sequence[str]], layout: Layout, ragged: bool
+) -> dict[int, str]:
+    """By position, why a row cannot be one of its file, whatever its values are."""
+    reasons: dict[int, str] = {}
+    if ragged:
+        over = f"{MOST_COLUMNS:,} are allowed"
+        reasons = {i: f"{_cells(len(row))}, {over}" for i, row in enumerate(rows) if len(row) > MOST_COLUMNS}
+    elif set(map(len, rows)) - {layout.width}:
+        other = f"where {layout.width} are expected"
+        reasons = {
+            i: f"{_cells(len(row))}, {other}" for i, row in enumerate(rows) if len(row) != layout.width
+        }
+    # A blank row begins with a tab or a blank, and so sorts before all that begin with something readable.
+    if min(texts, default="!") < "!":
+        reasons |= {i: "every cell is blank" for i, text in enumerate(texts) if not text.strip("\t ")}
+    if layout.header is not None and layout.header in texts:
+        reasons |= {i: "it is the header once more" for i, text in enumerate(texts) if text == layout.header}
+    return reasons
+
+
 def _cells(count: int) -> str:
-    return "1 column" if count == 1 else f"{count} columns"
+    return "1 column" if count == 1 else f"{count:,} columns"
 
 
 def _extras(surplus: list[Sequence[str]], rows: int) -> Sequence[str | None]:
@@ -184,27 +229,48 @@ def _chunks(blocks: Iterable[bytes], longest: int) -> Iterator[tuple[bytes, bool
         if len(held) > longest:
             held, overlong = _head(held, longest), True
     if held:
-        yield held, overlong
+        # The last line needs no end, and may have half of one.
+        yield held if overlong else held.removesuffix(b"\r") + b"\n", overlong
 
 
 def _head(line: bytes, longest: int) -> bytes:
     return line[: min(_HEAD_BYTES, longest)]
 
 
-def _lines(data: BinaryIO, encoding: str, block_bytes: int, longest: int) -> Iterator[_Lines]:
+def _beginning(data: BinaryIO, codec: str) -> bytes:
+    """The first bytes without a mark of UTF-8; FileRefused if they show that the rest cannot be read."""
+    start = b""
+    while len(start) < _BEGINNING_BYTES and (more := data.read(_BEGINNING_BYTES - len(start))):
+        start += more
+    for mark, encoding in _MARKS.items():
+        if start.startswith(mark):
+            if encoding != codec:
+                raise FileRefused(f"it is written in {encoding}, and {codec} is expected of its source")
+            start = start.removeprefix(mark)
+            break
+    seen = start[:_BEGINNING_BYTES]
+    if b"\n" not in seen and b"\r" in seen[:-1]:
+        # One endless line, or lines that end in CR: whichever it is, a guess could tear a row apart.
+        raise FileRefused("its lines end in CR alone, LF or CRLF is needed")
+    return start
+
+
+def _lines(data: BinaryIO, options: SourceOptions, block_bytes: int, longest: int) -> Iterator[_Lines]:
     """Yield the lines that are not empty, decoded and numbered."""
-    start = data.read(len(_BOM))
-    if start == _BOM and codecs.lookup(encoding).name in {"utf-8", "utf-8-sig"}:
-        start = b""
-    blocks = chain([start], iter(lambda: data.read(block_bytes), b""))
+    codec = options.codec
+    start = _beginning(data, codec)
+    begun = (start[i : i + block_bytes] for i in range(0, len(start), block_bytes))
     first = 1
-    for chunk, overlong in _chunks(blocks, longest):
+    for chunk, overlong in _chunks(chain(begun, iter(lambda: data.read(block_bytes), b"")), longest):
+        following = first + (1 if overlong else chunk.count(b"\n"))
+        if following - 1 > options.max_lines:
+            raise FileRefused(f"it has more than {options.max_lines:,} lines (max_lines)")
         if overlong:
-            yield _Lines((), [], [_too_long(first, chunk, encoding, longest)])
+            yield _Lines((), [], [_too_long(first, chunk, codec, longest)])
         else:
-            lines = _decoded(chunk, encoding, first) if len(chunk) <= longest else None
-            yield lines or _careful(chunk, encoding, first, longest)
-        first += chunk.count(b"\n") or 1
+            lines = _decoded(chunk, codec, first) if len(chunk) <= longest else None
+            yield lines or _careful(chunk, codec, first, longest)
+        first = following
 
 
 def _decoded(body: bytes, encoding: str, first: int) -> _Lines | None:
@@ -216,7 +282,7 @@ def _decoded(body: bytes, encoding: str, first: int) -> _Lines | None:
     if "\0" in text:
         return None
     texts = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-    if "" not in texts:
+    if all(texts):
         return _Lines(range(first, first + len(texts)), texts)
     filled = [i for i, line in enumerate(texts) if line]
     return _Lines([first + i for i in filled], [texts[i] for i in filled])
@@ -227,12 +293,11 @@ def _careful(body: bytes, encoding: str, first: int, longest: int) -> _Lines:
     numbers: list[int] = []
     texts: list[str] = []
     refused: list[Reject] = []
-    unended = first + body.count(b"\n")
     for number, line in enumerate(body.removesuffix(b"\n").split(b"\n"), first):
         if len(line) > longest:
             refused.append(_too_long(number, _head(line, longest), encoding, longest))
             continue
-        ended = line.removesuffix(b"\r") if number < unended else line
+        ended = line.removesuffix(b"\r")
         raw = ended.decode(encoding, "backslashreplace").replace("\0", "\\x00")
         try:
             text = ended.decode(encoding)

@@ -30,6 +30,16 @@ from pydantic_settings import (
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from loaders.dates import DateReader
+from loaders.numbers import Notation
+from loaders.options import (
+    DATE_FORMATS,
+    DEFAULT_LINES,
+    MOST_LINES,
+    SourceOptions,
+    check_encoding,
+)
+from loaders.shapes import Api
 from server.errors import SettingsError, UsageError
 from server.sequence import Scope
 
@@ -66,10 +76,12 @@ def _upper(value: Any) -> Any:
 
 
 def _encoding(value: str) -> str:
-    try:
-        "".encode(value)
-    except LookupError:
-        raise ValueError(f"`{value}` is no encoding that Python knows") from None
+    check_encoding(value)
+    return value
+
+
+def _date_format(value: str) -> str:
+    DateReader([value])
     return value
 
 
@@ -151,6 +163,7 @@ class Load(_Section):
 
     max_rejected: Annotated[int, Field(ge=0)] = 1000
     full_shrink_limit: Annotated[float, Field(ge=0, le=100)] = 20
+    max_lines: Annotated[int, Field(ge=1, le=MOST_LINES)] = DEFAULT_LINES
     park_alert_after: Seconds = 86400
 
 
@@ -158,9 +171,20 @@ class Source(_Section):
     """What differs by source. The source with the higher `rank` wins where two write the same row."""
 
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
+    date_formats: Annotated[tuple[Annotated[str, AfterValidator(_date_format)], ...], Field(min_length=1)] = (
+        DATE_FORMATS
+    )
+    decimal_comma: bool = False
+    thousands: str = ""
     trim: bool = False
     ragged: bool = False
     rank: int | None = None
+
+    @field_validator("thousands")
+    @classmethod
+    def _separates_thousands(cls, thousands: str, info: ValidationInfo) -> str:
+        Notation(decimal_comma=info.data.get("decimal_comma", False), thousands=thousands)
+        return thousands
 
 
 class Web(_Section):
@@ -212,6 +236,23 @@ class Settings(BaseSettings):
     def source(self, name: str) -> Source:
         """The settings of one source, defaults where it has none."""
         return self.sources.get(name, _DEFAULT_SOURCE)
+
+    def reading(self, source: str) -> SourceOptions:
+        """How the files of a source are to be read."""
+        of = self.source(source)
+        return SourceOptions(
+            encoding=of.encoding,
+            trim=of.trim,
+            ragged=of.ragged,
+            date_formats=of.date_formats,
+            decimal_comma=of.decimal_comma,
+            thousands=of.thousands,
+            max_lines=self.load.max_lines,
+        )
+
+    def max_rejected(self, api: Api) -> int:
+        """How many rows of a file of an API may be refused before the whole file is (contract L4)."""
+        return self.load.max_rejected if api.max_rejected is None else api.max_rejected
 
     @property
     def database_url(self) -> URL:

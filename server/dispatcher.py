@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
-from loaders.load import Delivery, NeedsApproval, NotLoaded, Outcome, SourceOptions, load
+from loaders.load import Delivery, NeedsApproval, NotLoaded, Outcome, load
 from loaders.records import forget_rows, reject_rows
 from loaders.shapes import Catalog
 from server import gaps, incidents, ledger, unjoined
@@ -279,8 +279,6 @@ class Dispatcher:
         return bool(ledger.file_by_id(connection, file.file_id).state == State.LOADING)
 
     def _delivery(self, row: Row[Any], ranks: Mapping[int, int]) -> Delivery:
-        source = self.settings.source(row.source)
-        limit = self.catalog[row.api].max_rejected
         return Delivery(
             file_id=row.id,
             api=row.api,
@@ -288,8 +286,8 @@ class Dispatcher:
             stream=row.stream_id,
             version=row.version,
             ranks=ranks,
-            options=SourceOptions(encoding=source.encoding, trim=source.trim, ragged=source.ragged),
-            max_rejected=self.settings.load.max_rejected if limit is None else limit,
+            options=self.settings.reading(row.source),
+            max_rejected=self.settings.max_rejected(self.catalog[row.api]),
             shrink_limit_percent=self.settings.load.full_shrink_limit,
             is_approved=bool(row.approved),
         )

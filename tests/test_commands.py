@@ -339,10 +339,21 @@ def test_a_mistake_gets_a_sentence_and_exit_code_2(run: Run, words: tuple[str, .
 def test_all_mistakes_in_the_settings_are_told_at_once(run: Run, tmp_path: Path) -> None:
     (tmp_path / "conf" / "inbox.toml").write_text(
         '[ftp]\nprot = 1\nhost = "0.0.0.0"\n[dispatch]\nsettle = "soon"\n'
+        '[sources.dt]\nencoding = "utf-7"\ndate_formats = ["YYYYMMDD", "MDYYYY"]\nthousands = "."\n'
+        "[sources.es]\ndate_formats = []\n[load]\nmax_lines = 3000000000\n"
     )
     code, _, messages = run("status")
     assert code == 2
-    for part in ("ftp.prot: there is no such setting", "0.0.0.0", "`soon` is not a duration"):
+    for part in (
+        "ftp.prot: there is no such setting",
+        "0.0.0.0",
+        "`soon` is not a duration",
+        "sources.dt.encoding: `utf-7` cannot be read",
+        "sources.dt.date_formats.1: `MDYYYY` leaves open",
+        "sources.dt.thousands: `.` cannot separate thousands: it is the decimal mark",
+        "sources.es.date_formats: ",
+        "load.max_lines: ",
+    ):
         assert part in messages
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from loaders.dates import DateFormatRefused
 from loaders.fields import Checker, Column
-from loaders.options import SourceOptions
+from loaders.numbers import NotationRefused
+from loaders.options import DATE_FORMATS, SourceOptions
 from loaders.rejects import Refused
 from loaders.shapes import Field, FieldType, Origin
 
@@ -38,8 +39,10 @@ FIELDS = [
     field("string", length=3, key=True),
     field("string", length=1, codes={"Y": "yes", "N": "no"}),
     field("string", length=1, codes={"Y": "yes", "N": "no"}, required=True),
+    field("string", length=2, codes={"Y": "yes", " ": "blank"}, required=True),
     field("integer", length=4),
     field("integer", length=2, key=True),
+    field("integer", length=4, required=True),
     field("money", **MONEY),
     field("decimal", precision=3, scale=1, required=True),
     field("decimal", precision=3, scale=0, key=True),
@@ -94,9 +97,11 @@ texts = st.one_of(
 )
 
 
-@given(st.lists(texts, max_size=12), st.sampled_from(FIELDS), st.booleans())
-def test_checking_a_column_agrees_with_checking_its_cells(cells: list[str], of: Field, trim: bool) -> None:
-    options = SourceOptions(trim=trim)
+@given(st.lists(texts, max_size=12), st.sampled_from(FIELDS), st.booleans(), st.booleans())
+def test_checking_a_column_agrees_with_checking_its_cells(
+    cells: list[str], of: Field, trim: bool, comma: bool
+) -> None:
+    options = SourceOptions(trim=trim, decimal_comma=comma, thousands="." if comma else ",")
     values, reasons = Column(of, options).values(cells)
     assert len(values) == len(cells)
     for i, cell in enumerate(cells):
@@ -191,7 +196,7 @@ def test_every_finite_float_is_accepted_as_it_is(number: float) -> None:
         ("integer", {"length": 4}, "1_000", "`1_000` is not a number"),
         ("integer", {"length": 4}, ".", "`.` is not a number"),
         ("money", MONEY, "1.23456", "`1.23456` has 5 decimals, 4 allowed"),
-        ("money", MONEY, "1" * 16, f"`{'1' * 16}` has 16 digits before the point, 15 allowed"),
+        ("money", MONEY, "1" * 16, f"`{'1' * 16}` has 16 digits before the decimal mark, 15 allowed"),
         ("money", MONEY, "1e3", "`1e3` is not a number"),
         ("money", MONEY, "inf", "`inf` is not a number"),
         ("float", {}, "1e999", "`1e999` is too large or too small for a number with floating point"),
@@ -200,6 +205,11 @@ def test_every_finite_float_is_accepted_as_it_is(number: float) -> None:
         ("string", {"length": 30}, "x" * 31, "31 characters, 30 allowed"),
         ("string", {"length": 1, "codes": {"O": "", "C": "", "X": ""}}, "Q", "`Q` is not one of O, C, X"),
         ("string", {"length": 30, "required": True}, "", "required, but empty"),
+        ("string", {"length": 30, "required": True}, "  ", "required, but blank"),
+        ("integer", {"length": 4, "required": True}, " ", "required, but blank"),
+        ("integer", {"length": 4}, "1e3", "`1e3` is not a number"),
+        ("integer", {"length": 4}, "１２", "`１２` is not a number"),
+        ("money", MONEY, "1,234.50", "`1,234.50` is not a number"),
         (
             "date",
             {},
@@ -217,6 +227,12 @@ def test_every_finite_float_is_accepted_as_it_is(number: float) -> None:
             {},
             "0000-01-01",
             "`0000-01-01` is not a date (YYYY-MM-DD, MM-DD-YYYY, MM/DD/YYYY, YYYYMMDD)",
+        ),
+        (
+            "datetime",
+            {},
+            "2024-01-31 24:00:00",
+            f"`2024-01-31 24:00:00` is not a date ({', '.join(DATE_FORMATS)}), alone or with HH:MM:SS",
         ),
     ],
 )
@@ -238,7 +254,15 @@ def test_a_refusal_says_why(kind: str, more: dict[str, Any], text: str, reason: 
         ("money", MONEY, "-.50000", "-0.5000"),
         ("money", MONEY, "-0", "0.0000"),
         ("decimal", {"precision": 3, "scale": 0, "key": True}, "", "0"),
+        ("money", MONEY, "12.", "12.0000"),
+        ("money", MONEY, "00012.50000000", "12.5000"),
+        ("integer", {"length": 8}, "9223372036854775807", 2**63 - 1),
         ("float", {}, "-0", 0.0),
+        ("float", {}, "5.", 5.0),
+        ("date", {}, "0001-01-01", "0001-01-01"),
+        ("date", {}, "12-31-9999", "9999-12-31"),
+        ("date", {}, "20000229", "2000-02-29"),
+        ("datetime", {}, "2024-01-31 23:59:59.000", "2024-01-31 23:59:59"),
         ("date", {}, "01-01-3000", "3000-01-01"),
         ("date", {"key": True}, "", "0001-01-01"),
         ("datetime", {}, "20240131", "2024-01-31 00:00:00"),
@@ -265,7 +289,99 @@ def test_a_day_that_two_formats_read_differently_is_refused() -> None:
         value("date", "01/02/2024", both)
 
 
-@pytest.mark.parametrize("pattern", ["YYYY-MM", "DD.MM.YY", "", "YYYY-MM-DD-DD"])
+def test_a_time_in_a_day_that_two_formats_read_differently_is_refused() -> None:
+    both = SourceOptions(date_formats=("MM/DD/YYYY", "DD/MM/YYYY"))
+    assert value("datetime", "31/01/2024 12:00", both) == "2024-01-31 12:00:00"
+    with pytest.raises(Refused, match="`01/02/2024` could be 2024-01-02 or 2024-02-01"):
+        value("datetime", "01/02/2024 12:00", both)
+
+
+COMMA = SourceOptions(decimal_comma=True)
+GROUPED = SourceOptions(thousands=",")
+CONTINENTAL = SourceOptions(decimal_comma=True, thousands=".")
+FRENCH = SourceOptions(decimal_comma=True, thousands="\u202f")
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "expected"),
+    [
+        (COMMA, "1234,5", "1234.5000"),
+        (COMMA, "-,5", "-0.5000"),
+        (COMMA, "1,234", "1.2340"),
+        (GROUPED, "1,234,567.50", "1234567.5000"),
+        (GROUPED, "1,234", "1234.0000"),
+        (GROUPED, "-12,345.6789", "-12345.6789"),
+        (GROUPED, "1234567.5", "1234567.5000"),
+        (GROUPED, "0.1", "0.1000"),
+        (CONTINENTAL, "1.234,50", "1234.5000"),
+        (CONTINENTAL, "1.234", "1234.0000"),
+        (CONTINENTAL, "1234,50", "1234.5000"),
+        (FRENCH, "1\u202f234,50", "1234.5000"),
+    ],
+)
+def test_numbers_are_read_in_the_notation_of_their_source(
+    options: SourceOptions, text: str, expected: str
+) -> None:
+    assert value("money", text, options, **MONEY) == expected
+    assert value("float", text, options) == float(expected)
+    if "." not in expected.rstrip("0."):
+        assert value("integer", text, options) == int(Decimal(expected))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        *[(COMMA, text) for text in ("1.5", "1.234,5", "1,2,3", ",")],
+        *[
+            (GROUPED, text)
+            for text in (
+                "12,34",
+                "1,2345",
+                "1234,567",
+                ",123",
+                "0,123",
+                "012,345",
+                "1,,234",
+                "1,234,",
+                "1.234,567",
+                "1 234",
+            )
+        ],
+        *[(CONTINENTAL, text) for text in ("1.5", "12.34", "1,234.5", "1,234,567")],
+        (FRENCH, "1 234,50"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["money", "float", "integer"])
+def test_a_number_in_another_notation_is_refused_and_not_guessed(
+    options: SourceOptions, text: str, kind: str
+) -> None:
+    with pytest.raises(Refused, match=r"is not a number such as 1.?234[.,]50"):
+        value(kind, text, options, **(MONEY if kind == "money" else {}))
+
+
+@pytest.mark.parametrize(
+    ("comma", "thousands"),
+    [(True, ","), (False, "."), (False, "ab"), (True, "1"), (False, "-"), (True, "\t")],
+)
+def test_a_notation_in_which_a_text_could_be_two_numbers_is_refused(comma: bool, thousands: str) -> None:
+    with pytest.raises(NotationRefused, match="cannot separate thousands"):
+        SourceOptions(decimal_comma=comma, thousands=thousands)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "YYYY-MM",
+        "DD.MM.YY",
+        "",
+        "YYYY-MM-DD-DD",
+        "yyyy-mm-dd",
+        "DD-MMM-YYYY",
+        "YYYY-MM-DDTHH",
+        "MDYYYY",
+        "YYYYDM",
+    ],
+)
 def test_a_format_that_is_none_is_refused(pattern: str) -> None:
     with pytest.raises(DateFormatRefused):
         value("date", "x", SourceOptions(date_formats=(pattern,)))
