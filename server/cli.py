@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 found something wrong, 2 usage or settings. Nothing forese
 import sys
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,10 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from loaders.catalog import read_catalog
+from loaders.rejects import Reject
 from server import catalog_views, setup, simulator, supervisor, users, views
 from server.admin import Decision, Inbox, Touched
+from server.check import Desk, Subject
 from server.config import conf_folder, load_settings, must_exist
 from server.database import is_away, passes_by_itself
 from server.errors import InboxError, SettingsError, UsageError
@@ -287,6 +290,60 @@ def exceptions(
     columns = ["kind", "subject", "first_seen", "count", "happened", "kept", "todo"]
     columns += ["closed_at"] if everything else []
     show(records, columns, json_wanted=json, empty="There is no open exception.")
+
+
+@app.command()
+def check(
+    file: Annotated[
+        list[str], typer.Argument(metavar="FILE…", help="Paths, or names or ids of files that were received.")
+    ],
+    api: Annotated[str | None, typer.Option(help="What the files are, if their names do not say so.")] = None,
+    source: Annotated[str | None, typer.Option(help="By whose settings they are read.")] = None,
+    database: Annotated[
+        bool,
+        typer.Option(
+            "--database", help="Look for parents too. The loader waits meanwhile; nothing is written."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Try files against the catalog without loading them: every finding with line, field, reason."""
+    desk = Desk(load_settings(_conf()), read_catalog())
+    subjects = [_subject(desk, name, api, source) for name in file]
+    inbox = _inbox() if database else None
+    records = []
+    for subject in subjects:
+        findings: list[Reject] = []
+        found = findings.append if json else partial(_say_finding, subject)
+        verdict = desk.check(subject, found)
+        if inbox is not None:
+            verdict = desk.check_references(subject, verdict, inbox.database, found, inbox.waiting)
+        records.append({**asdict(verdict), "findings": [asdict(finding) for finding in findings]})
+        if not json:
+            say(str(verdict))
+    if json:
+        say_json(records)
+    if inbox is None and any(map(desk.has_references, subjects)):
+        complain("Whether parents are there was not checked; --database does that.")
+    if any(record["rows_loaded"] < record["rows_read"] or record["reason"] for record in records):
+        raise typer.Exit(1)
+
+
+def _subject(desk: Desk, text: str, api: str | None, source: str | None) -> Subject:
+    """A file on disk, else one that was received."""
+    if Path(text).exists():
+        return desk.on_disk(Path(text), api, source)
+    inbox = _inbox()
+    try:
+        with inbox.database.read() as connection:
+            row = inbox.find(connection, text)
+    except UsageError as error:
+        raise UsageError(f"There is no file {text} here. {error}") from None
+    return desk.received(row, inbox.spool, api, source)
+
+
+def _say_finding(subject: Subject, finding: Reject) -> None:
+    say(f"{subject.file}: {finding}")
 
 
 @app.command()

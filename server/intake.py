@@ -4,7 +4,7 @@ Runs in the loader process, many receipts in one transaction. The decisions are 
 carried out. The same functions judge a file anew when it is replayed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -197,24 +197,30 @@ class Intake:
 
     def _place(self, connection: Connection, case: _Case, stream: ledger.Stream, now: datetime) -> None:
         """Ready, held or quarantined, for a file that has its number."""
-        stranger = self._stranger(case.name)
-        if stranger:
+        reason = stranger(case.name, self.known_apis(), self.settings.inbox.integrations)
+        if reason:
             ledger.move(
-                connection, case.file_id, Event.UNKNOWN_API, now, reason=stranger, cause=Cause.UNKNOWN_API
+                connection, case.file_id, Event.UNKNOWN_API, now, reason=reason, cause=Cause.UNKNOWN_API
             )
         elif case.version > stream.expected:
             ledger.move(connection, case.file_id, Event.TOO_EARLY, now, cause=None)
         else:
             ledger.move(connection, case.file_id, Event.IN_TURN, now, cause=None)
 
-    def _stranger(self, name: FileName) -> str:
-        """Why a name's API or integration is not known here, or nothing (contract N5)."""
-        if name.api not in self.known_apis():
-            return f"the catalog has no API {name.api}; the file is judged anew when it has one"
-        known = self.settings.inbox.integrations
-        if known and name.integration not in known:
-            return f"the settings have no integration {name.integration}; it is judged anew when they have"
-        return ""
+
+def stranger(name: FileName, apis: Container[str], integrations: Sequence[str]) -> str:
+    """Why a name's API or integration is not known here, or nothing (contract N5).
+
+    Args:
+        name: of a file.
+        apis: that the catalog has.
+        integrations: that the settings have; none for all.
+    """
+    if name.api not in apis:
+        return f"the catalog has no API {name.api}; the file is judged anew when it has one"
+    if integrations and name.integration not in integrations:
+        return f"the settings have no integration {name.integration}; it is judged anew when they have"
+    return ""
 
 
 def strangers(connection: Connection) -> list[Row[Any]]:

@@ -1,0 +1,195 @@
+"""`check`: the verdict that a load would give on a file, without loading it (contract section 8).
+
+The rows go through the same `Examination` as in a load. Whether their parents are there only a database can
+tell: where that is wanted, the file is loaded in a transaction that is never committed.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from loaders.checking import Examination, Quarantine
+from loaders.load import Delivery, load
+from loaders.records import parked_row
+from loaders.rejects import Reject, shown
+from loaders.shapes import Api, Catalog, ReferenceKind
+from server import ledger
+from server.config import Settings
+from server.database import Database
+from server.errors import UsageError
+from server.intake import stranger
+from server.names import FileName, Mode, NameRefused, parse
+from server.spool import Spool
+from server.states import State
+
+# The ledger counts from 1, so these are nobody's.
+_NO_FILE = 0
+_NO_STREAM = 0
+
+Found = Callable[[Reject], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file to be checked: where its bytes are, and what it is taken for.
+
+    `verdict` is there if its name alone decides, so that nobody would look at its rows.
+    """
+
+    file: str
+    path: Path
+    api: str | None = None
+    source: str = ""
+    mode: Mode = Mode.NET
+    verdict: "Verdict | None" = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What would become of a file; `rows_parked` is None where references were not checked."""
+
+    file: str
+    api: str | None
+    source: str
+    state: State
+    reason: str | None = None
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_rejected: int = 0
+    rows_parked: int | None = None
+
+    def __str__(self) -> str:
+        if self.state is not State.LOADED:
+            return f"{self.file} would be {self.state}: {self.reason}"
+        parked = "" if self.rows_parked is None else f", parked: {self.rows_parked:,}"
+        counts = f"rows read: {self.rows_read:,}, rejected: {self.rows_rejected:,}{parked}"
+        return f"{self.file} would be loaded; {counts}."
+
+
+class _Undone(Exception):
+    """Ends the transaction of a load that was only tried."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where files are checked, by the settings and the catalog of an inbox."""
+
+    settings: Settings
+    catalog: Catalog
+
+    def on_disk(self, path: Path, api: str | None = None, source: str | None = None) -> Subject:
+        """A file that has not been sent yet; its name says what it is, unless an API is given.
+
+        Raises:
+            UsageError: it is a folder, or the catalog has no such API.
+        """
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder.", todo="Name the files in it.")
+        return self._subject(str(path), path, path.name, api, source)
+
+    def received(self, row: Row[Any], spool: Spool, api: str | None, source: str | None) -> Subject:
+        """A file of the ledger.
+
+        Raises:
+            UsageError: its bytes are gone, or the catalog has no such API.
+        """
+        path = spool.data_path(row.data)
+        if not path.exists():
+            raise UsageError(f"The bytes of {row.name} (file {row.id}) are not in the spool any more.")
+        return self._subject(row.name, path, row.name, api, source)
+
+    def _subject(self, file: str, path: Path, name: str, api: str | None, source: str | None) -> Subject:
+        try:
+            parsed: FileName | None = parse(name)
+        except NameRefused as error:
+            parsed, wrong = None, f"{error}."
+        known = Subject(file, path)
+        if parsed is not None:
+            known = Subject(file, path, parsed.api, parsed.source, parsed.mode)
+        known = replace(
+            known, source=(source or known.source).upper(), api=(api or known.api or "").upper() or None
+        )
+        if api is not None:
+            if known.api not in self.catalog:
+                raise UsageError(f"The catalog has no API {known.api}.", todo="See `kore-inbox catalog`.")
+        elif parsed is None:
+            known = replace(known, verdict=Verdict(file, None, known.source, State.REFUSED, wrong))
+        elif reason := stranger(parsed, self.catalog, self.settings.inbox.integrations):
+            state = State.QUARANTINED
+            known = replace(known, verdict=Verdict(file, known.api, known.source, state, f"{reason}."))
+        return known
+
+    def check(self, subject: Subject, found: Found) -> Verdict:
+        """Check a file's rows by themselves; each refused one is told to `found`."""
+        if subject.verdict is not None:
+            return subject.verdict
+        api = self._api(subject)
+        examination = Examination(api, self.settings.reading(subject.source), self.settings.max_rejected(api))
+        state, reason = State.LOADED, None
+        try:
+            with subject.path.open("rb") as data:
+                for batch in examination.batches(data):
+                    for reject in batch.rejects:
+                        found(reject)
+        except Quarantine as fault:
+            state, reason = State.QUARANTINED, fault.reason
+        read, rejected = examination.rows_read, examination.rows_rejected
+        loaded = read - rejected if state is State.LOADED else 0
+        return Verdict(subject.file, subject.api, subject.source, state, reason, read, loaded, rejected)
+
+    def check_references(
+        self,
+        subject: Subject,
+        verdict: Verdict,
+        database: Database,
+        found: Found,
+        waiting: Callable[[str], None] | None,
+    ) -> Verdict:
+        """Check which rows of a file that would be loaded had to wait for a parent; each is told to `found`.
+
+        It takes a writer's turn, so meanwhile the loader waits; nothing is committed.
+        """
+        if verdict.state is not State.LOADED:
+            return verdict
+        with suppress(_Undone), database.write(f"checking {subject.file}", waiting) as connection:
+            rows_parked = self._try(connection, subject)
+            waits = select(parked_row).where(parked_row.c.file_id == _NO_FILE).order_by(parked_row.c.line)
+            for row in connection.execute(waits):
+                field = _referring(self._api(subject), row.waits_table)
+                found(Reject(row.line, field, f"{row.waits_table} has no {shown(row.waits_key)}", row.raw))
+            raise _Undone
+        return replace(verdict, rows_parked=rows_parked, rows_loaded=verdict.rows_loaded - rows_parked)
+
+    def _try(self, connection: Connection, subject: Subject) -> int:
+        """Load the file as one of nobody, above all others; returns how many rows were parked."""
+        ranks = ledger.ranks(connection)
+        api = self._api(subject)
+        delivery = Delivery(
+            file_id=_NO_FILE,
+            api=api.name,
+            mode=subject.mode,
+            stream=_NO_STREAM,
+            version=0,
+            ranks={**ranks, _NO_STREAM: max(ranks.values(), default=0) + 1},
+            options=self.settings.reading(subject.source),
+            max_rejected=self.settings.max_rejected(api),
+        )
+        with subject.path.open("rb") as data:
+            return load(connection, self.catalog, delivery, data).rows_parked
+
+    def has_references(self, subject: Subject) -> bool:
+        """Whether rows of this file may have to wait for a parent."""
+        return subject.api in self.catalog and bool(self._api(subject).referring(ReferenceKind.PARK))
+
+    def _api(self, subject: Subject) -> Api:
+        return self.catalog[subject.api or ""]
+
+
+def _referring(api: Api, parent: str) -> str | None:
+    """The field that names a row of a table."""
+    columns = {r.columns[0] for r in api.referring(ReferenceKind.PARK) if r.parent == parent}
+    return next((field.name for field in api.fields if field.column in columns), None)
