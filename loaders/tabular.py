@@ -229,8 +229,8 @@ def _chunks(blocks: Iterable[bytes], longest: int) -> Iterator[tuple[bytes, bool
         if len(held) > longest:
             held, overlong = _head(held, longest), True
     if held:
-        # The last line needs no end, and may have half of one.
-        yield held if overlong else held.removesuffix(b"\r") + b"\n", overlong
+        # The last line needs no end; half of one, a CR, is made whole.
+        yield held if overlong else held + b"\n", overlong
 
 
 def _head(line: bytes, longest: int) -> bytes:

@@ -125,7 +125,7 @@ def day(text: str) -> str:
     ):
         try:
             found = date(int(year), int(month), int(of_month))
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
         y, m, d = f"{found.year:04}", f"{found.month:02}", f"{found.day:02}"
         if text in {f"{y}-{m}-{d}", f"{m}-{d}-{y}", f"{m}/{d}/{y}", f"{y}{m}{d}"}:
@@ -324,8 +324,11 @@ def test_a_row_is_loaded_with_exactly_the_values_sent_or_refused_at_its_first_wr
 ) -> None:
     options, rows = file
     wanted: dict[int, list[object]] = {}
-    refused: dict[int, str] = {}
+    refused: dict[int, str | None] = {}
     for line, row in enumerate(rows, 1):
+        if not "".join(row).strip(" "):
+            refused[line] = None
+            continue
         wanted[line] = []
         for name, text in zip(FIELDS, row, strict=True):
             try:

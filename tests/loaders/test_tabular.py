@@ -124,6 +124,11 @@ def test_lf_and_crlf_end_lines_and_a_lone_cr_is_data() -> None:
 @pytest.mark.parametrize("end", [b"", b"\r", b"\n", b"\r\n"])
 def test_the_last_line_needs_no_end_and_may_have_half_of_one(end: bytes) -> None:
     assert rows(b"a\t1\tx\r\nb\t2\ty" + end) == [("a", "1", "x"), ("b", "2", "y")]
+    assert rows(b"a\t1\tx\r\nb\t2\ty\rz" + end)[-1] == ("b", "2", "y\rz")
+
+
+def test_of_two_crs_at_the_end_one_is_data() -> None:
+    assert rows(b"a\t1\tx\r\r\nb\t2\ty\r\r") == [("a", "1", "x\r"), ("b", "2", "y\r")]
 
 
 @pytest.mark.parametrize("data", [b"a\t1\tx\rb\t2\ty\r", b"a\t1\r\tx", b"\r\ra", b"\xef\xbb\xbfa\rb"])
