@@ -248,8 +248,7 @@ def _beginning(data: BinaryIO, codec: str) -> bytes:
                 raise FileRefused(f"it is written in {encoding}, and {codec} is expected of its source")
             start = start.removeprefix(mark)
             break
-    seen = start[:_BEGINNING_BYTES]
-    if b"\n" not in seen and b"\r" in seen[:-1]:
+    if b"\n" not in start and b"\r" in start[:-1]:
         # One endless line, or lines that end in CR: whichever it is, a guess could tear a row apart.
         raise FileRefused("its lines end in CR alone, LF or CRLF is needed")
     return start

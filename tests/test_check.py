@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from server import cli
+from server.config import Source
 from tests.support.inboxes import Bench
 
 Check = Callable[..., tuple[int, str, str]]
@@ -160,12 +161,12 @@ def test_what_cannot_be_checked_is_a_mistake_of_usage(check: Check, words: tuple
 
 
 def test_a_received_file_is_found_by_name_and_by_id(check: Check, bench: Bench) -> None:
-    bench.arrive("DT_0000001_KS_INVENTORY.NET", INVENTORY)
+    receipt = bench.arrive("DT_0000001_KS_INVENTORY.NET", INVENTORY)
     bench.work()
     for words in (("dt_000001_ks_inventory.net",), ("1",)):
         record = only(check, *words)
         assert (record["file"], record["rows_rejected"]) == ("DT_0000001_KS_INVENTORY.NET", 2)
-    bench.spool.data_path(next(bench.spool.data.iterdir()).name).unlink()
+    bench.spool.data_path(receipt.data).unlink()
     assert check("1")[0] == 2
 
 
@@ -194,6 +195,17 @@ def test_with_a_database_missing_parents_are_told_and_nothing_is_written(check: 
     with bench.database.read() as connection:
         row = bench.inbox.find(connection, name)
     assert (row.rows_read, row.rows_loaded, row.rows_rejected, row.rows_parked) == (3, 1, 1, 1)
+
+
+def test_the_loader_reads_a_file_as_its_source_writes(bench: Bench) -> None:
+    row = "I1\tone é\t\t\t\t\t\tN\tN\t1.234,5\t1\n".encode("cp1252")
+    source = Source(encoding="cp1252", decimal_comma=True, thousands=".")
+    for name in ("ES_0000001_KS_MFG_ITEMS.NET", "DT_0000001_KS_MFG_ITEMS.NET"):
+        bench.arrive(name, row)
+    bench.work(sources={"ES": source})
+    assert [(row["short_description"], str(row["unit_cost"])) for row in bench.rows("mfg_items")] == [
+        ("one é", "1234.5000")
+    ]
 
 
 def test_rows_of_one_file_are_each_other_s_parents_in_a_check_too(check: Check, bench: Bench) -> None:

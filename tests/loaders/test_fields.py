@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loaders.dates import DateFormatRefused
@@ -99,6 +99,7 @@ texts = st.one_of(
 
 
 @given(st.lists(texts, max_size=12), st.sampled_from(FIELDS), st.booleans(), st.booleans())
+@example([" ", "Y"], FIELDS[5], False, False)
 def test_checking_a_column_agrees_with_checking_its_cells(
     cells: list[str], of: Field, trim: bool, comma: bool
 ) -> None:

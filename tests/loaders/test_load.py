@@ -35,7 +35,7 @@ def test_a_text_arrives_exactly_as_sent_or_its_row_is_refused(store: Store, name
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(keys=st.sets(nasty.filter(lambda key: 0 < len(key) <= 30), min_size=1, max_size=30))
+@given(keys=st.sets(nasty.filter(lambda key: key.strip(" ") and len(key) <= 30), min_size=1, max_size=30))
 def test_keys_that_differ_in_anything_stay_different(store: Store, keys: set[str]) -> None:
     with store.undone() as connection:
         outcome = store.load("CUSTOMERS", [[key, "", "C"] for key in sorted(keys)], connection=connection)
@@ -47,16 +47,35 @@ def test_keys_that_differ_in_anything_stay_different(store: Store, keys: set[str
 
 
 @pytest.mark.parametrize(
-    "name", ['3/4" pipe', r"\N", r"c:\new", "''", "😀", "blank ", "%s %(x)s", "NULL", "ab\rc"]
+    "name",
+    [
+        '3/4" pipe',
+        '"',
+        r"\N",
+        r"c:\new",
+        "\\",
+        "''",
+        "😀",
+        "𠀋",
+        "e\u0301",
+        "é",
+        "blank ",
+        " ",
+        "007",
+        "%s %(x)s",
+        "NULL",
+        "ab\rc",
+    ],
 )
 def test_a_name_with_signs_of_other_languages_arrives_unchanged(store: Store, name: str) -> None:
     store.load("CUSTOMERS", [customer("C1", name=name)])
     assert store.rows("customers", "customer_name") == [(name,)]
 
 
-def test_case_and_trailing_blanks_tell_keys_apart(store: Store) -> None:
-    store.load("CUSTOMERS", [customer(key) for key in ("abc", "ABC", "abc ", "äbc")])
-    assert len(store.rows("customers")) == 4
+def test_case_accents_and_trailing_blanks_tell_keys_apart(store: Store) -> None:
+    keys = ["abc", "ABC", "abc ", " abc", "äbc", "a\u0308bc", "007", "7", "ß", "ss"]
+    store.load("CUSTOMERS", [customer(key) for key in keys])
+    assert {key for (key,) in store.rows("customers", "customer_number")} == set(keys)
 
 
 def test_values_of_all_types_are_the_same_on_both_databases(store: Store) -> None:
