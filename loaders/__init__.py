@@ -9,6 +9,7 @@ A load puts one accepted file into the store's tables, within its caller's trans
 * **All or nothing.** A load never commits; what it did is kept or undone with its caller's record of it (L1).
 * **References are real.** The database holds a foreign key for every parent that a row must have (L5).
 
-`catalog` reads what the APIs are (`apis/*.toml`, values in `shapes`), `tables` makes their tables, `load` is
-the way in. Nothing here knows of FTP, file names or sequences; the caller says a file's stream and version.
+`catalog` reads what the APIs are (`apis/*.toml`, values in `shapes`), `tables` makes their tables, `checking`
+gives the verdict on a file without touching any of them, `load` is the way in. Nothing here knows of FTP,
+file names or sequences; the caller says a file's stream and version.
 """

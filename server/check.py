@@ -22,7 +22,7 @@ from server.config import Settings
 from server.database import Database
 from server.errors import UsageError
 from server.intake import stranger
-from server.names import FileName, Mode, NameRefused, parse
+from server.names import FIRST_SEQUENCE, FileName, Mode, NameRefused, parse
 from server.spool import Spool
 from server.states import State
 
@@ -42,7 +42,7 @@ class Subject:
 
     file: str
     path: Path
-    api: str | None = None
+    api: str = ""
     source: str = ""
     mode: Mode = Mode.NET
     verdict: "Verdict | None" = None
@@ -89,7 +89,9 @@ class Desk:
         """
         if path.is_dir():
             raise UsageError(f"{path} is a folder.", todo="Name the files in it.")
-        return self._subject(str(path), path, path.name, api, source)
+        # A path can hold bytes that are no text, and nothing that shows or writes it would stand them.
+        shown_path = str(path).encode("utf-8", "backslashreplace").decode()
+        return self._subject(shown_path, path, path.name, api, source)
 
     def received(self, row: Row[Any], spool: Spool, api: str | None, source: str | None) -> Subject:
         """A file of the ledger.
@@ -104,24 +106,21 @@ class Desk:
 
     def _subject(self, file: str, path: Path, name: str, api: str | None, source: str | None) -> Subject:
         try:
-            parsed: FileName | None = parse(name)
+            known = parse(name)
         except NameRefused as error:
-            parsed, wrong = None, f"{error}."
-        known = Subject(file, path)
-        if parsed is not None:
-            known = Subject(file, path, parsed.api, parsed.source, parsed.mode)
-        known = replace(
-            known, source=(source or known.source).upper(), api=(api or known.api or "").upper() or None
-        )
-        if api is not None:
-            if known.api not in self.catalog:
-                raise UsageError(f"The catalog has no API {known.api}.", todo="See `kore-inbox catalog`.")
-        elif parsed is None:
-            known = replace(known, verdict=Verdict(file, None, known.source, State.REFUSED, wrong))
-        elif reason := stranger(parsed, self.catalog, self.settings.inbox.integrations):
-            state = State.QUARANTINED
-            known = replace(known, verdict=Verdict(file, known.api, known.source, state, f"{reason}."))
-        return known
+            if api is None:
+                verdict = Verdict(file, None, (source or "").upper(), State.REFUSED, f"{error}.")
+                return Subject(file, path, verdict=verdict)
+            known = FileName(source or "", FIRST_SEQUENCE, "", api, Mode.NET)
+        known = replace(known, source=(source or known.source).upper(), api=(api or known.api).upper())
+        subject = Subject(file, path, known.api, known.source, known.mode)
+        reason = stranger(known, self.catalog, self.settings.inbox.integrations) if api is None else ""
+        if reason:
+            verdict = Verdict(file, known.api, known.source, State.QUARANTINED, f"{reason}.")
+            return replace(subject, verdict=verdict)
+        if known.api not in self.catalog:
+            raise UsageError(f"The catalog has no API {known.api}.", todo="See `kore-inbox catalog`.")
+        return subject
 
     def check(self, subject: Subject, found: Found) -> Verdict:
         """Check a file's rows by themselves; each refused one is told to `found`."""
@@ -186,7 +185,7 @@ class Desk:
         return subject.api in self.catalog and bool(self._api(subject).referring(ReferenceKind.PARK))
 
     def _api(self, subject: Subject) -> Api:
-        return self.catalog[subject.api or ""]
+        return self.catalog[subject.api]
 
 
 def _referring(api: Api, parent: str) -> str | None:

@@ -307,7 +307,7 @@ def check(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Try files against the catalog without loading them: every finding with line, field, reason."""
+    """Try files, each by itself, without loading them: every finding with line, field, reason."""
     desk = Desk(load_settings(_conf()), read_catalog())
     subjects = [_subject(desk, name, api, source) for name in file]
     inbox = _inbox() if database else None

@@ -1,6 +1,7 @@
 """`kore-inbox check`: the verdict of a load, without loading (contract section 8)."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -216,8 +217,9 @@ def test_rows_of_one_file_are_each_other_s_parents_in_a_check_too(check: Check, 
 
 def test_names_and_rows_are_escaped_where_they_are_shown(check: Check) -> None:
     """X4."""
-    name = write("evil\x1b[2J.NET", b"x")
+    name = write("evil\x1b[2J" + os.fsdecode(b"\xff") + ".NET", b"x")
     other = write("DT_0000001_KS_INVENTORY.NET", b"I1\tS1\t\tL1\t\t\x1b[2J\n")
     _, out, messages = check(name, other)
     assert "\x1b" not in out + messages
-    assert "evil" in out
+    assert r"evil\x1b[2J\udcff.NET" in out
+    assert json.loads(check("--json", name)[1])[0]["file"] == "evil\x1b[2J\\udcff.NET"
