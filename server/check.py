@@ -1,7 +1,8 @@
 """`check`: the verdict that a load would give on a file, without loading it (contract section 8).
 
-The rows go through the same `Examination` as in a load. Whether their parents are there only a database can
-tell: where that is wanted, the file is loaded in a transaction that is never committed.
+The rows go through the same `Examination` as in a load. Whether their parents are there, and what a FULL
+would make inactive, only a database can tell: where that is wanted, the file is loaded in a transaction that
+is never committed.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from loaders.checking import Examination, Quarantine
-from loaders.load import Delivery, load
+from loaders.full import objection
+from loaders.load import Delivery, NeedsApproval, load
 from loaders.records import parked_row
 from loaders.rejects import Reject, shown
 from loaders.shapes import Api, Catalog, ReferenceKind
@@ -23,6 +25,7 @@ from server.database import Database
 from server.errors import UsageError
 from server.intake import stranger
 from server.names import FIRST_SEQUENCE, FileName, Mode, NameRefused, parse
+from server.sequence import stream_of, version_of
 from server.spool import Spool
 from server.states import State
 
@@ -37,7 +40,8 @@ Found = Callable[[Reject], None]
 class Subject:
     """A file to be checked: where its bytes are, and what it is taken for.
 
-    `verdict` is there if its name alone decides, so that nobody would look at its rows.
+    `name` is there if its number tells where it belongs among others. `verdict` is there if its name alone
+    decides, so that nobody would look at its rows.
     """
 
     file: str
@@ -45,12 +49,14 @@ class Subject:
     api: str = ""
     source: str = ""
     mode: Mode = Mode.NET
+    name: FileName | None = None
+    is_approved: bool = False
     verdict: "Verdict | None" = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What would become of a file; `rows_parked` is None where references were not checked."""
+    """What would become of a file; `rows_parked` is None where the tables were not looked at."""
 
     file: str
     api: str | None
@@ -102,7 +108,8 @@ class Desk:
         path = spool.data_path(row.data)
         if not path.exists():
             raise UsageError(f"The bytes of {row.name} (file {row.id}) are not in the spool any more.")
-        return self._subject(row.name, path, row.name, api, source)
+        subject = self._subject(row.name, path, row.name, api, source)
+        return replace(subject, is_approved=bool(row.approved))
 
     def _subject(self, file: str, path: Path, name: str, api: str | None, source: str | None) -> Subject:
         try:
@@ -113,7 +120,8 @@ class Desk:
                 return Subject(file, path, verdict=verdict)
             known = FileName(source or "", FIRST_SEQUENCE, "", api, Mode.NET)
         known = replace(known, source=(source or known.source).upper(), api=(api or known.api).upper())
-        subject = Subject(file, path, known.api, known.source, known.mode)
+        own = known if api is None and source is None else None
+        subject = Subject(file, path, known.api, known.source, known.mode, own)
         reason = stranger(known, self.catalog, self.settings.inbox.integrations) if api is None else ""
         if reason:
             verdict = Verdict(file, known.api, known.source, State.QUARANTINED, f"{reason}.")
@@ -138,9 +146,13 @@ class Desk:
             state, reason = State.QUARANTINED, fault.reason
         read, rejected = examination.rows_read, examination.rows_rejected
         loaded = read - rejected if state is State.LOADED else 0
+        if state is State.LOADED and subject.mode is Mode.FULL and not subject.is_approved:
+            # What it would make inactive takes a database; that it holds nothing does not.
+            reason = objection([], good_rows=loaded, unreadable_keys=0, limit_percent=0) or None
+            state = State.DEFERRED if reason else state
         return Verdict(subject.file, subject.api, subject.source, state, reason, read, loaded, rejected)
 
-    def check_references(
+    def check_tables(
         self,
         subject: Subject,
         verdict: Verdict,
@@ -148,41 +160,57 @@ class Desk:
         found: Found,
         waiting: Callable[[str], None] | None,
     ) -> Verdict:
-        """Check which rows of a file that would be loaded had to wait for a parent; each is told to `found`.
+        """Check a file that would be loaded against the tables; each row that had to wait is told to `found`.
 
-        It takes a writer's turn, so meanwhile the loader waits; nothing is committed.
+        A FULL may turn out to need approval. It takes a writer's turn, so meanwhile the loader waits; nothing
+        is committed.
         """
         if verdict.state is not State.LOADED:
             return verdict
         with suppress(_Undone), database.write(f"checking {subject.file}", waiting) as connection:
-            rows_parked = self._try(connection, subject)
+            try:
+                rows_parked = self._try(connection, subject)
+            except NeedsApproval as fault:
+                verdict = replace(verdict, state=State.DEFERRED, reason=fault.reason, rows_loaded=0)
+                raise _Undone from fault
             waits = select(parked_row).where(parked_row.c.file_id == _NO_FILE).order_by(parked_row.c.line)
             for row in connection.execute(waits):
                 field = _referring(self._api(subject), row.waits_table)
                 found(Reject(row.line, field, f"{row.waits_table} has no {shown(row.waits_key)}", row.raw))
+            loaded = verdict.rows_loaded - rows_parked
+            verdict = replace(verdict, rows_parked=rows_parked, rows_loaded=loaded)
             raise _Undone
-        return replace(verdict, rows_parked=rows_parked, rows_loaded=verdict.rows_loaded - rows_parked)
+        return verdict
 
     def _try(self, connection: Connection, subject: Subject) -> int:
-        """Load the file as one of nobody, above all others; returns how many rows were parked."""
-        ranks = ledger.ranks(connection)
+        """Load the file under its number, else above all others; returns how many rows were parked."""
         api = self._api(subject)
+        ranks = ledger.ranks(connection)
+        stream_id, version = _NO_STREAM, 0
+        if subject.name is not None:
+            own = ledger.stream_by_name(connection, stream_of(subject.name, self.settings.sequence.scope))
+            if own is not None:
+                stream_id, version = own.id, int(version_of(subject.name.sequence, own.expected))
         delivery = Delivery(
             file_id=_NO_FILE,
             api=api.name,
             mode=subject.mode,
-            stream=_NO_STREAM,
-            version=0,
+            stream=stream_id,
+            version=version,
             ranks={**ranks, _NO_STREAM: max(ranks.values(), default=0) + 1},
             options=self.settings.reading(subject.source),
             max_rejected=self.settings.max_rejected(api),
+            shrink_limit_percent=self.settings.load.full_shrink_limit,
+            is_approved=subject.is_approved,
         )
         with subject.path.open("rb") as data:
             return load(connection, self.catalog, delivery, data).rows_parked
 
-    def has_references(self, subject: Subject) -> bool:
-        """Whether rows of this file may have to wait for a parent."""
-        return subject.api in self.catalog and bool(self._api(subject).referring(ReferenceKind.PARK))
+    def needs_tables(self, subject: Subject) -> bool:
+        """Whether a part of the verdict depends on what the tables hold."""
+        if subject.verdict is not None:
+            return False
+        return subject.mode is Mode.FULL or bool(self._api(subject).referring(ReferenceKind.PARK))
 
     def _api(self, subject: Subject) -> Api:
         return self.catalog[subject.api]

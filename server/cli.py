@@ -302,7 +302,7 @@ def check(
     database: Annotated[
         bool,
         typer.Option(
-            "--database", help="Look for parents too. The loader waits meanwhile; nothing is written."
+            "--database", help="Look into the tables too. The loader waits meanwhile; nothing is written."
         ),
     ] = False,
     json: Json = False,
@@ -317,14 +317,16 @@ def check(
         found = findings.append if json else partial(_say_finding, subject)
         verdict = desk.check(subject, found)
         if inbox is not None:
-            verdict = desk.check_references(subject, verdict, inbox.database, found, inbox.waiting)
+            verdict = desk.check_tables(subject, verdict, inbox.database, found, inbox.waiting)
         records.append({**asdict(verdict), "findings": [asdict(finding) for finding in findings]})
         if not json:
             say(str(verdict))
     if json:
         say_json(records)
-    if inbox is None and any(map(desk.has_references, subjects)):
-        complain("Whether parents are there was not checked; --database does that.")
+    if inbox is None and any(map(desk.needs_tables, subjects)):
+        complain(
+            "Missing parents, and what a FULL makes inactive, were not looked for; --database does that."
+        )
     if any(record["rows_loaded"] < record["rows_read"] or record["reason"] for record in records):
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from server import cli
+from server.admin import Decision
 from server.config import Source
 from tests.support.inboxes import Bench
 
@@ -75,7 +76,7 @@ def test_a_file_is_checked_without_server_or_database_and_leaves_no_trace(check:
         f"{name}: line 3: every cell is blank",
         f"{name} would be loaded; rows read: 3, rejected: 2.",
     ]
-    assert "parents are there was not checked" in messages
+    assert "Missing parents" in messages
     assert {path.name for path in Path().iterdir()} == {"conf", name}
 
 
@@ -207,6 +208,34 @@ def test_the_loader_reads_a_file_as_its_source_writes(bench: Bench) -> None:
     assert [(row["short_description"], str(row["unit_cost"])) for row in bench.rows("mfg_items")] == [
         ("one é", "1234.5000")
     ]
+
+
+@pytest.mark.parametrize("data", [b"", b"Category ID\n", b"\0\n"])
+def test_a_full_without_a_good_row_would_wait_for_approval(check: Check, bench: Bench, data: bytes) -> None:
+    name = write("DT_0000001_KS_CATEGORY.FULL", data)
+    record = only(check, name)
+    assert (record["state"], record["reason"]) == ("deferred", "It has no good row.")
+    bench.arrive(name, data)
+    bench.work()
+    assert bench.states()[name] == "deferred"
+    bench.inbox.approve([name], Decision())
+    assert only(check, "1")["state"] == "loaded"
+
+
+def test_with_a_database_it_shows_that_a_full_would_wait_for_approval(check: Check, bench: Bench) -> None:
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\nB\n")
+    bench.work()
+    data = b"C\n"
+    name = write("DT_0000002_KS_CATEGORY.FULL", data)
+    assert only(check, name)["state"] == "loaded"
+    record = only(check, "--database", name)
+    bench.arrive(name, data)
+    bench.work()
+    with bench.database.read() as connection:
+        row = bench.inbox.find(connection, name)
+    assert (row.state, row.reason) == (record["state"], record["reason"])
+    assert row.state == "deferred"
+    assert check("--database", name)[0] == 1
 
 
 def test_rows_of_one_file_are_each_other_s_parents_in_a_check_too(check: Check, bench: Bench) -> None:
