@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from loaders.sections import Section
 from loaders.shapes import (
@@ -87,14 +88,17 @@ def column_name(field_name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", field_name.lower()).strip("_")
 
 
-def read_file(file: str, text: str) -> ApiDraft:
-    """Take one file of the catalog apart; the mistakes found are in the draft, none is raised."""
-    draft = ApiDraft(file)
+def parse(draft: ApiDraft, text: str) -> Mapping[str, Any] | None:
+    """The TOML document of a text; None if it is none."""
     try:
-        content = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         draft.wrong("TOML", str(error))
-        return draft
+        return None
+
+
+def read(draft: ApiDraft, content: Mapping[str, Any]) -> None:
+    """Take one document of the catalog apart; the mistakes found are in the draft, none is raised."""
     top = Section(draft.wrong, "", content)
     draft.name = top.text("api")
     if draft.name and not _API_NAME.fullmatch(draft.name):
@@ -110,12 +114,11 @@ def read_file(file: str, text: str) -> ApiDraft:
     _read_fields(draft, top, keys)
     _read_references(draft, top)
     top.end()
-    return draft
 
 
 def _read_tables(draft: ApiDraft, top: Section) -> set[str]:
     """Read the `[[table]]`s; the names of all key fields are returned, since fields must know."""
-    for section in top.sections("table"):
+    for section in top.sections("table", "name"):
         name = section.text("name")
         if name and not _IDENTIFIER.fullmatch(name):
             section.wrong("name", f"{name!r} is not a table name in lower case")
@@ -132,7 +135,7 @@ def _read_tables(draft: ApiDraft, top: Section) -> set[str]:
 def _read_fields(draft: ApiDraft, top: Section, keys: set[str]) -> None:
     ordinals: set[int] = set()
     columns: dict[str, str] = {}
-    for section in top.sections("field"):
+    for section in top.sections("field", "name"):
         read = _read_field(draft, section, keys)
         section.end()
         if read.ordinal in ordinals:
@@ -191,17 +194,18 @@ def _read_field(draft: ApiDraft, section: Section, keys: set[str]) -> Field:
 
 
 def _read_references(draft: ApiDraft, top: Section) -> None:
-    for number, section in enumerate(top.sections("reference"), 1):
+    for section in top.sections("reference", "table"):
         kind = section.choice("kind", ReferenceKind)
         created = kind is ReferenceKind.CREATE
         fields = section.texts("fields", needed=True)
+        parent = section.text("table")
         when = None if created else _read_condition(draft, section, kind)
         draft.references.append(
             ReferenceDraft(
-                where=f"reference {number}",
+                where=f"reference {parent!r}",
                 kind=kind,
                 fields=fields,
-                table=section.text("table"),
+                table=parent,
                 # Only a parent that we make needs its columns named; others have their own catalog entry.
                 key=section.texts("key", needed=True) if created else (),
                 attributes=section.names("attributes") if created else {},

@@ -79,13 +79,16 @@ class Section:
         self.wrong(key, f"{value!r} does not map names to lists of texts")
         return {}
 
-    def sections(self, key: str) -> Iterable["Section"]:
+    def sections(self, key: str, named: str) -> Iterable["Section"]:
+        """The tables of a list; mistakes call each by its `named`, or by its number where it has none."""
         value = self._content.pop(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             self.wrong(key, "is not a list of tables")
             return
         for number, item in enumerate(value, 1):
-            yield Section(self._mistake, f"{key} {number}: ", item)
+            name = item.get(named)
+            called = repr(name) if isinstance(name, str) and name else str(number)
+            yield Section(self._mistake, f"{key} {called}: ", item)
 
     def has(self, key: str) -> bool:
         return key in self._content

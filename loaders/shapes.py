@@ -28,11 +28,12 @@ class FieldType(StrEnum):
 
 
 class Origin(StrEnum):
-    """How we know a fact: read on a page, concluded from other facts, or chosen by us."""
+    """How we know a fact: read on a page, concluded from other facts, chosen by us, or set by a site."""
 
     PUBLISHED = "published"
     INFERRED = "inferred"
     ASSUMED = "assumed"
+    SITE = "site"
 
 
 class ReferenceKind(StrEnum):
@@ -155,10 +156,11 @@ class Api:
     """One kind of file: what its columns are and where they go.
 
     `tables` go from the header to the most specific one. `derived` are columns beside the fields' own.
-    `max_rejected` (rows) is None where the settings decide (contract L4).
+    `max_rejected` (rows) is None where the settings decide (contract L4). `file` is where it is all written.
     """
 
     name: str
+    file: str
     purpose: str
     level: int
     fields: tuple[Field, ...]

@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from loaders.catalog import read_catalog
 from loaders.full import undo
 from loaders.shapes import Catalog
 from server import incidents, ledger, schema, views
+from server.apis import load_catalog
 from server.config import Settings, load_settings
 from server.database import Database
 from server.errors import UsageError
@@ -83,7 +83,7 @@ class Inbox:
         settings = load_settings(conf)
         spool = Spool(settings.inbox.spool)
         spool.create()
-        inbox = cls(settings, spool, Database(settings.database_url), read_catalog(), waiting)
+        inbox = cls(settings, spool, Database(settings.database_url), load_catalog(settings), waiting)
         if not is_prepared(inbox.database):
             prepare(inbox.database, inbox.catalog)
         return inbox

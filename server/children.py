@@ -6,8 +6,8 @@ import sys
 import threading
 from pathlib import Path
 
-from loaders.catalog import read_catalog
 from server import process
+from server.apis import load_catalog
 from server.config import Settings
 from server.database import Database
 from server.dispatcher import Dispatcher
@@ -23,7 +23,7 @@ _GARBAGE_THRESHOLD = 200_000
 
 def receive(settings: Settings, conf: Path, stop: threading.Event) -> None:
     """The receiver's life."""
-    apis = frozenset(read_catalog())
+    apis = frozenset(load_catalog(settings))
     receiver = Receiver(settings, conf, LedgerOutlook(settings), lambda: apis)
 
     def stop_when_asked() -> None:
@@ -41,7 +41,7 @@ def load(settings: Settings, stop: threading.Event) -> None:
     gc.set_threshold(_GARBAGE_THRESHOLD)
     spool = Spool(settings.inbox.spool)
     spool.create()
-    catalog = read_catalog()
+    catalog = load_catalog(settings)
     with spool.lock("loader"):
         Dispatcher(settings, spool, Database(settings.database_url), catalog, stop).run()
 

@@ -167,6 +167,12 @@ class Load(_Section):
     park_alert_after: Seconds = 86400
 
 
+class Catalog(_Section):
+    """What the site changes of the APIs: a folder of TOML files."""
+
+    folder: Path | None = None
+
+
 class Source(_Section):
     """What differs by source. The source with the higher `rank` wins where two write the same row."""
 
@@ -217,6 +223,7 @@ class Settings(BaseSettings):
     sequence: Sequence = Sequence()
     dispatch: Dispatch = Dispatch()
     load: Load = Load()
+    catalog: Catalog = Catalog()
     sources: dict[Annotated[str, BeforeValidator(_upper)], Source] = {}
     web: Web = Web()
     log: Log = Log()
@@ -330,4 +337,6 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         url = url.set(database=str(base / str(url.database)))
     database = Database(url=url.render_as_string(hide_password=False))
     inbox = settings.inbox.model_copy(update={"spool": base / settings.inbox.spool})
-    return settings.model_copy(update={"database": database, "inbox": inbox})
+    folder = settings.catalog.folder
+    catalog = Catalog(folder=None if folder is None else base / folder)
+    return settings.model_copy(update={"database": database, "inbox": inbox, "catalog": catalog})

@@ -108,21 +108,33 @@ def test_a_folder_of_ones_own_takes_the_place_of_the_package(tmp_path: Path) -> 
         (
             "level = 2",
             "level = 1",
-            "2.toml: reference 1: table: PARENT has level 1, which is not below level 1",
+            "2.toml: reference 'parent': table: PARENT has level 1, which is not below level 1",
         ),
         ("level = 2", "level = 2\ncolour = 1", "2.toml: colour: unknown key"),
-        ('type = "integer"', 'type = "number"', "2.toml: field 1: type: 'number' is not one of string"),
-        ("ordinal = 2", "ordinal = 1", "2.toml: field 2: ordinal: 1 is taken by another field"),
+        (
+            'type = "integer"',
+            'type = "number"',
+            "2.toml: field 'Number': type: 'number' is not one of string",
+        ),
+        ("ordinal = 2", "ordinal = 1", "2.toml: field 'Parent': ordinal: 1 is taken by another field"),
         ("ordinal = 2", "ordinal = 3", "2.toml: field: ordinals must run from 1 to 2 without a gap"),
         ('key = ["Number"]', 'key = ["No"]', "2.toml: table 'child': key: 'No' is no field of this API"),
-        ('table = "parent"', 'table = "nobody"', "2.toml: reference 1: table: 'nobody' is a table of no API"),
+        (
+            'table = "parent"',
+            'table = "nobody"',
+            "2.toml: reference 'nobody': table: 'nobody' is a table of no API",
+        ),
         ('name = "child"', 'name = "parent"', "2.toml: table: 'parent' is a table of 1.toml too"),
         (
             'name = "Parent"',
             'name = "Line"',
-            "2.toml: field 2: name: 'Line' gives 'line', which cannot be a column",
+            "2.toml: field 'Line': name: 'Line' gives 'line', which cannot be a column",
         ),
-        ('fields = ["Parent"]', 'fields = ["Number"]', "2.toml: reference 1: fields: 'Number' is integer"),
+        (
+            'fields = ["Parent"]',
+            'fields = ["Number"]',
+            "2.toml: reference 'parent': fields: 'Number' is integer",
+        ),
         ('api = "CHILD"', 'api = "PARENT"', "2.toml: api: 'PARENT' has a file already"),
         ("[[table]]", "[[table]", "2.toml: TOML: "),
     ],
@@ -136,13 +148,13 @@ def test_rows_cannot_be_parked_for_a_key_of_several_fields(tmp_path: Path) -> No
     parent = PARENT.replace('key = ["Code"]', 'key = ["Code", "Part"]') + (
         '[[field]]\nordinal = 2\nname = "Part"\ntype = "string"\nlength = 3\n'
     )
-    assert any("reference 1" in line for line in mistakes(tmp_path, parent, CHILD))
+    assert any("reference 'parent'" in line for line in mistakes(tmp_path, parent, CHILD))
 
 
 def test_a_reference_in_a_key_must_be_required(tmp_path: Path) -> None:
     child = CHILD.replace('key = ["Number"]', 'key = ["Number", "Parent"]')
     assert mistakes(tmp_path, PARENT, child) == [
-        "2.toml: reference 1: fields: 'Parent' is part of the key, so it must be required"
+        "2.toml: reference 'parent': fields: 'Parent' is part of the key, so it must be required"
     ]
 
 

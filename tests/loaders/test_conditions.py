@@ -137,15 +137,27 @@ def test_texts_under_a_condition_are_counted_against_their_own_parent(store: Sto
 @pytest.mark.parametrize(
     ("old", "new", "mistake"),
     [
-        ('["P"] }\ncolumn', '["Q"] }\ncolumn', "reference 2: when: 'Q' cannot be in 'Kind'"),
-        ('when = { "Kind" = ["P"] }', 'when = { "Sort" = ["P"] }', "reference 2: when: 'Sort' is no field"),
-        ('when = { "Kind" = ["P"] }', 'when = "P"', "reference 2: when: 'P' does not map"),
-        ('column = "person"', "", "reference 2: column: rows that wait under a condition need"),
-        ('column = "person"', 'column = "parent"', "reference 2: column: 'parent' is taken"),
-        ('column = "person"', 'column = "friend"', "reference 2: column: 'friend' is taken"),
-        ('column = "person"', 'column = "Per son"', "reference 2: column: 'Per son' cannot be a column"),
+        ('["P"] }\ncolumn', '["Q"] }\ncolumn', "reference 'people': when: 'Q' cannot be in 'Kind'"),
+        (
+            'when = { "Kind" = ["P"] }',
+            'when = { "Sort" = ["P"] }',
+            "reference 'people': when: 'Sort' is no field",
+        ),
+        ('when = { "Kind" = ["P"] }', 'when = "P"', "reference 'people': when: 'P' does not map"),
+        ('column = "person"', "", "reference 'people': column: rows that wait under a condition need"),
+        ('column = "person"', 'column = "parent"', "reference 'people': column: 'parent' is taken"),
+        ('column = "person"', 'column = "friend"', "reference 'people': column: 'friend' is taken"),
+        (
+            'column = "person"',
+            'column = "Per son"',
+            "reference 'people': column: 'Per son' cannot be a column",
+        ),
         ('["S", "T"]', '["S"]', "reference: Parent has no parent where 'Kind' is T"),
-        ("required = true\ncodes", "codes", "reference 1: when: 'Kind' must be required and have codes"),
+        (
+            "required = true\ncodes",
+            "codes",
+            "reference 'shops': when: 'Kind' must be required and have codes",
+        ),
     ],
 )
 def test_a_mistake_in_a_condition_is_told(tmp_path: Path, old: str, new: str, mistake: str) -> None:
