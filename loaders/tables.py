@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
     Date,
     DateTime,
     Double,
@@ -24,15 +23,26 @@ from sqlalchemy import (
     Table,
     text,
 )
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from loaders import shapes
 from loaders.records import INNODB, Exact, LongText
 from loaders.shapes import ACTIVE, EXTRA, Catalog, Field, FieldType
 
 _INTEGERS: dict[int, type[TypeEngine[int]]] = {1: SmallInteger, 2: SmallInteger, 4: Integer, 8: BigInteger}
-# The point and the sign.
-_BESIDE_DIGITS = 2
+
+
+class ExactNumber(UserDefinedType[str]):
+    """A decimal number as text; its name says so to people, and to SQLite by the word TEXT in it."""
+
+    cache_ok = True
+
+    def __init__(self, precision: int, scale: int) -> None:
+        self.precision = precision
+        self.scale = scale
+
+    def get_col_spec(self, **_options: Any) -> str:
+        return f"DECIMAL_TEXT({self.precision}, {self.scale})"
 
 
 @lru_cache(maxsize=8)
@@ -43,14 +53,6 @@ def target(catalog: Catalog) -> MetaData:
     for table in catalog.tables.values():
         _add(metadata, table, with_extra=table.name in most_specific)
     return metadata
-
-
-def create_missing(connection: Connection, catalog: Catalog) -> None:
-    """Make the tables that the database does not have; those it has stay as they are.
-
-    To be called outside a load: MariaDB commits around DDL.
-    """
-    target(catalog).create_all(connection, checkfirst=True)
 
 
 def _add(metadata: MetaData, table: shapes.Table, *, with_extra: bool) -> None:
@@ -85,7 +87,9 @@ def _type(field: Field) -> TypeEngine[Any]:
         case FieldType.DECIMAL | FieldType.MONEY:
             precision = field.precision or 1
             # SQLite would keep a decimal as a float: money would not add up.
-            return Numeric(precision, field.scale).with_variant(Exact(precision + _BESIDE_DIGITS), "sqlite")
+            return Numeric(precision, field.scale).with_variant(
+                ExactNumber(precision, field.scale or 0), "sqlite"
+            )
         case FieldType.FLOAT:
             return Double()
         case FieldType.DATE:

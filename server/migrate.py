@@ -4,18 +4,20 @@ Both only ever add. It is done at the start of the loader and of any command tha
 old; one process at a time does it. MariaDB commits around DDL, so each step must be harmless when repeated.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select, table, text
+from sqlalchemy import Connection, create_engine, inspect, select, table, text
 from sqlalchemy.schema import Column
 
-from loaders import tables
+from loaders import growth
+from loaders.growth import Change, GrowthConflict
 from loaders.records import metadata
 from loaders.shapes import Catalog
 from server.database import Database
-from server.errors import InboxError, TemporaryFault
+from server.errors import InboxError, SettingsError, TemporaryFault
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -24,12 +26,15 @@ HEAD = "0002"
 
 _LOCK_SECONDS = 60
 
+log = logging.getLogger("server.migrate")
 
-def prepare(database: Database, catalog: Catalog) -> None:
-    """Make what is missing of ledger and tables.
+
+def prepare(database: Database, catalog: Catalog) -> list[Change]:
+    """Make what is missing of ledger and tables; returns what was added to the tables.
 
     Raises:
         InboxError: the ledger is of a later version than this program.
+        SettingsError: the tables cannot be made as the catalog wants them.
         DBAPIError: as the database says.
     """
     with _one_at_a_time(database) as connection:
@@ -42,7 +47,27 @@ def prepare(database: Database, catalog: Catalog) -> None:
                     todo="Run the newer program.",
                 )
             _upgrade(connection)
-        tables.create_missing(connection, catalog)
+        with _told_as_settings():
+            added = growth.grow(connection, catalog)
+    for change in added:
+        log.info("%s", change, extra={"action": "grow"})
+    return added
+
+
+def to_add(database: Database, catalog: Catalog) -> list[Change]:
+    """What `prepare` would add to the tables; nothing is changed.
+
+    Raises:
+        SettingsError: the tables cannot be made as the catalog wants them.
+        DBAPIError: as the database says.
+    """
+    with _told_as_settings():
+        if database.is_sqlite and not Path(str(database.url.database)).exists():
+            # To look at it would make it.
+            with create_engine("sqlite://").connect() as nothing:
+                return growth.missing(nothing, catalog)
+        with database.read() as connection:
+            return growth.missing(connection, catalog)
 
 
 def is_prepared(database: Database) -> bool:
@@ -69,6 +94,15 @@ def _upgrade(connection: Connection) -> None:
     config.attributes["connection"] = connection
     config.attributes["metadata"] = metadata
     command.upgrade(config, "head")
+
+
+@contextmanager
+def _told_as_settings() -> Iterator[None]:
+    """A catalog that the tables cannot follow is the settings' mistake, and mended there."""
+    try:
+        yield
+    except GrowthConflict as conflict:
+        raise SettingsError(list(conflict.mistakes)) from None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, make_url, text
 
-from loaders import tables
+from loaders import growth
 from loaders.catalog import read_catalog
 from loaders.load import Delivery, Outcome, SourceOptions, load
 from loaders.records import metadata
@@ -35,7 +35,7 @@ class Store:
         store = cls(Database(make_url(url)), catalog)
         with store.database.write("making the tables") as connection:
             metadata.create_all(connection)
-            tables.create_missing(connection, catalog)
+            growth.grow(connection, catalog)
         return store
 
     @contextmanager
