@@ -13,13 +13,13 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from loaders.catalog import read_catalog
 from loaders.rejects import Reject
-from server import catalog_views, setup, simulator, supervisor, users, views
+from server import catalog_views, migrate, setup, simulator, specification, supervisor, users, views
 from server.admin import Decision, Inbox, Touched
+from server.apis import load_catalog
 from server.check import Desk, Subject
 from server.config import conf_folder, load_settings, must_exist
-from server.database import is_away, passes_by_itself
+from server.database import Database, is_away, passes_by_itself
 from server.errors import InboxError, SettingsError, UsageError
 from server.names import FIRST_SEQUENCE, LAST_SEQUENCE
 from server.output import as_json, complain, say, show
@@ -53,6 +53,8 @@ Stream = Annotated[
 File = Annotated[str, typer.Argument(metavar="FILE", help="A name, in any spelling, or an id.")]
 
 NO_REASON = "no reason was given"
+# How long `serve` waits for a database, in which it looks for what the catalog cannot have.
+_LOOK_SECONDS = 3
 
 
 class _Conf:
@@ -152,7 +154,10 @@ def init(
 def serve() -> None:
     """Run the inbox in the foreground until SIGTERM or SIGINT."""
     settings = load_settings(_conf())
-    read_catalog()
+    catalog = load_catalog(settings)
+    with suppress(DBAPIError):
+        # The receiver needs no database; where there is none, the loader finds out by itself (contract A4).
+        migrate.to_add(Database(settings.database_url, timeout_seconds=_LOOK_SECONDS), catalog)
     supervisor.serve(_conf(), settings)
 
 
@@ -308,7 +313,8 @@ def check(
     json: Json = False,
 ) -> None:
     """Try files, each by itself, without loading them: every finding with line, field, reason."""
-    desk = Desk(load_settings(_conf()), read_catalog())
+    settings = load_settings(_conf())
+    desk = Desk(settings, load_catalog(settings))
     subjects = [_subject(desk, name, api, source) for name in file]
     inbox = _inbox() if database else None
     records = []
@@ -352,10 +358,25 @@ def _say_finding(subject: Subject, finding: Reject) -> None:
 def catalog(
     api: Annotated[str | None, typer.Argument(help="One API's fields, keys and references.")] = None,
     json: Json = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="A specification to print, for whoever writes the export.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="What the next start will add to the tables of the database.")
+    ] = False,
 ) -> None:
-    """The APIs by level of precedence, or one of them."""
-    _conf()
-    found = read_catalog()
+    """The APIs by level of precedence, or one of them; what a start will change in the database."""
+    settings = load_settings(_conf())
+    found = load_catalog(settings)
+    if dry_run:
+        changes = catalog_views.changes(migrate.to_add(Database(settings.database_url), found))
+        shown = ("change", "table", "columns", "was", "becomes")
+        show(changes, shown, json_wanted=json, empty="The tables have all that the catalog wants.")
+        return
+    if markdown:
+        for line in specification.lines(found, api):
+            say(line)
+        return
     if api is None:
         overview = ("level", "api", "fields", "tables", "purpose")
         show(catalog_views.apis(found), overview, json_wanted=json, empty="The catalog is empty.")
