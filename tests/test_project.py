@@ -11,6 +11,8 @@ import typer
 from packaging.requirements import Requirement
 from pydantic import BaseModel
 
+from loaders.catalog import read_catalog
+from loaders.shapes import FullAbsent, ReferenceKind
 from server.config import Settings, Source
 
 TOP = Path(__file__).parent.parent
@@ -148,6 +150,18 @@ def test_the_manual_has_no_command_that_does_not_exist() -> None:
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     for typed in re.findall(r"`([a-z][^`]*)`", " ".join(rows)):
         assert any(typed == command or typed.startswith(f"{command} ") for command in found), typed
+
+
+def test_the_manual_has_every_api_with_its_level_purpose_and_parents() -> None:
+    catalog = read_catalog()
+    table = README.partition("## APIs")[2].partition("## Commands")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if "| `" in line]
+    wanted = []
+    for api in sorted(catalog.values(), key=lambda api: (api.level, api.name)):
+        parents = {catalog.api_of_table[r.parent].name for r in api.referring(ReferenceKind.PARK)}
+        full = {FullAbsent.DEACTIVATE: "deactivates", FullAbsent.KEEP: "keeps"}[api.full_absent]
+        wanted.append([str(api.level), f"`{api.name}`", api.purpose, parents, full])
+    assert [[*row[:3], set(re.findall(r"`(\w+)`", row[3])), *row[4:]] for row in rows] == wanted
 
 
 def sections() -> list[tuple[str, type[BaseModel]]]:
