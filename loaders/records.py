@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from loaders.catalog import LONGEST_PARENT_KEY, LONGEST_ROW_KEY
+from loaders.assembly import LONGEST_PARENT_KEY, LONGEST_ROW_KEY
 from loaders.rejects import Reject
 
 # SQLite counts up only what it calls INTEGER; it holds 8 bytes there too.

@@ -155,9 +155,11 @@ def serve() -> None:
     """Run the inbox in the foreground until SIGTERM or SIGINT."""
     settings = load_settings(_conf())
     catalog = load_catalog(settings)
+    database = Database(settings.database_url, timeout_seconds=_LOOK_SECONDS)
     with suppress(DBAPIError):
         # The receiver needs no database; where there is none, the loader finds out by itself (contract A4).
-        migrate.to_add(Database(settings.database_url, timeout_seconds=_LOOK_SECONDS), catalog)
+        migrate.to_add(database, catalog)
+    database.close()
     supervisor.serve(_conf(), settings)
 
 

@@ -140,7 +140,8 @@ def test_orders_of_an_unknown_customer_park_and_go_in_when_he_comes(inbox: Runni
     until(lambda: _all_loaded(inbox, 1), "the order's file is loaded")
     [row] = inbox.ask("parked")
     assert (row["waits_table"], row["waits_key"], row["line"]) == ("customers", "C1", 1)
-    assert "1 row(s) of it are parked" in inbox.command("why", "DT_0000001_KS_ORDERS.NET")
+    told = inbox.command("why", "DT_0000001_KS_ORDERS.NET")
+    assert "Parked until the parents in customers come: 1 row of it." in told
 
     inbox.push("DT_0000002_KS_CUSTOMERS.NET", b"C1\t\tC\tAda\n")
     until(lambda: _all_loaded(inbox, 2), "the customer's file is loaded")
