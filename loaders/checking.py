@@ -44,7 +44,7 @@ class Checked:
     """Some consecutive rows of a file, checked, column by column in the order of the API's fields.
 
     `refusals` has, by position, why a row was refused; its values are None where they were at fault.
-    `rejects` are these rows and those that had no readable shape, by line.
+    `rejects` are these rows and those that had no readable shape, by line, but for those that were corrected.
     """
 
     numbers: Sequence[int]
@@ -53,17 +53,28 @@ class Checked:
     extras: Sequence[str | None]
     refusals: Mapping[int, Refusal]
     rejects: Sequence[Reject]
+    are_corrections: bool
 
 
 class Examination:
     """Goes once through a file of an API, row after row, and counts what it finds.
 
-    `max_rejected` is how many rows may be refused before the whole file is (L4).
+    `max_rejected` is how many rows may be refused before the whole file is (L4). Where a refused row has been
+    corrected (E3), `corrections` has what it says now, by line; such rows come last, and `mended` has the
+    lines that were refused as they came.
     """
 
-    def __init__(self, api: Api, options: SourceOptions, max_rejected: int) -> None:
+    def __init__(
+        self,
+        api: Api,
+        options: SourceOptions,
+        max_rejected: int,
+        corrections: Mapping[int, str] | None = None,
+    ) -> None:
         self.rows_read = 0
         self.rows_rejected = 0
+        self.mended: list[int] = []
+        self._corrections = corrections or {}
         self._names = [field.name for field in api.fields]
         self._checker = Checker(api.fields, options)
         self._options = options
@@ -79,8 +90,12 @@ class Examination:
     def batches(self, data: BinaryIO) -> Iterator[Checked]:
         """Yield all rows, also those of a file that is refused; for that one, raise Quarantine at its end."""
         try:
+            layout = None
             for batch in tabular.read(data, self._names, self._options):
-                yield self._checked(batch)
+                layout = batch.layout
+                yield self._checked(batch, self._corrections)
+            if self.mended:
+                yield self._checked(self._corrected(layout), None)
         except tabular.FileRefused as error:
             raise self.not_loaded(Quarantine, f"{error}.") from error
         if self.is_refused:
@@ -94,7 +109,15 @@ class Examination:
         """What to raise for a file that is not loaded, with what was found in it so far."""
         return kind(reason, self._kept, self.rows_read, self.rows_rejected)
 
-    def _checked(self, batch: tabular.Batch) -> Checked:
+    def _corrected(self, layout: tabular.Layout | None) -> tabular.Batch:
+        """The corrected rows, in the layout of the file; if not one of its rows was readable, in theirs."""
+        self.mended.sort()
+        texts = [self._corrections[line] for line in self.mended]
+        layout = layout or tabular.Layout.of(texts[0], self._names)
+        fields, ragged = len(self._names), self._options.ragged
+        return tabular.taken_apart(self.mended, texts, (), layout, fields=fields, ragged=ragged)
+
+    def _checked(self, batch: tabular.Batch, corrections: Mapping[int, str] | None) -> Checked:
         columns, refusals = self._checker.check(batch.columns)
         rejects = batch.refused
         if refusals:
@@ -103,8 +126,22 @@ class Examination:
                 for i, refusal in refusals.items()
             ]
             rejects = sorted([*rejects, *wrong], key=lambda reject: reject.line)
-        self._count(len(batch.numbers) + len(batch.refused), rejects)
-        return Checked(batch.numbers, batch.texts, columns, batch.extras, refusals, rejects)
+        rows = len(batch.numbers) + len(batch.refused)
+        if corrections and rejects:
+            mended = [reject.line for reject in rejects if reject.line in corrections]
+            self.mended += mended
+            rejects = [reject for reject in rejects if reject.line not in corrections]
+            rows -= len(mended)
+        self._count(rows, rejects)
+        return Checked(
+            numbers=batch.numbers,
+            texts=batch.texts,
+            columns=columns,
+            extras=batch.extras,
+            refusals=refusals,
+            rejects=rejects,
+            are_corrections=corrections is None,
+        )
 
     def _count(self, rows: int, rejects: Sequence[Reject]) -> None:
         self.rows_read += rows

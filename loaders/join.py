@@ -49,6 +49,10 @@ class Join:
             self._run(table, (*columns, ACTIVE), Winner.HIGHEST, rows.stream, written)
         self._activity.loaded(api, rows)
 
+    def start_over(self) -> None:
+        """What comes next may have a lower mark than what was written: corrected rows do."""
+        self._mentioned.clear()
+
     def make_parent(self, reference: Reference, parent: Table, rows: Rows) -> None:
         """Make the parents that rows of one file mention; their attributes are the lowest mark's (L7.3)."""
         mentioned = self._mentioned.setdefault(parent.name, set())

@@ -8,7 +8,7 @@ it (L1). It may be repeated and it may come late: what it leaves does not depend
 (`records`), so memory does not grow with them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 from loaders import dialects
 from loaders.activity import Activity
 from loaders.checking import Checked, Examination, NotLoaded, Quarantine
-from loaders.fields import Refusal
 from loaders.full import Full, objection
 from loaders.join import Join
 from loaders.options import SourceOptions
@@ -38,7 +37,8 @@ class Delivery:
 
     `ranks` has the rank of every stream that ever wrote a row, by stream id; the higher one wins (L7.1).
     `max_rejected` is how many rows may be refused before the whole file is (L4). `shrink_limit_percent` is
-    the share of the active rows that a FULL may make inactive unless it `is_approved` (L6).
+    the share of the active rows that a FULL may make inactive unless it `is_approved` (L6). `corrections`
+    has, by line, what rows say that were refused and have been corrected (E3).
     """
 
     file_id: int
@@ -51,6 +51,7 @@ class Delivery:
     max_rejected: int
     shrink_limit_percent: float
     is_approved: bool
+    corrections: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Outcome:
     """What became of a file's rows: `rows_read` is the sum of the other three.
 
     Outdated rows and rows that changed nothing count as loaded. `unparked` has, by file_id, the rows of other
-    files that no longer wait.
+    files that no longer wait; `mended` the lines of refused rows that were replaced by corrected ones.
     """
 
     rows_read: int
@@ -66,6 +67,7 @@ class Outcome:
     rows_rejected: int
     rows_parked: int
     unparked: Mapping[int, int]
+    mended: Sequence[int]
 
 
 class NeedsApproval(NotLoaded):
@@ -88,7 +90,9 @@ class _Load:
         self._catalog = catalog
         self._delivery = delivery
         self._api: Api = catalog[delivery.api]
-        self._examination = Examination(self._api, delivery.options, delivery.max_rejected)
+        self._examination = Examination(
+            self._api, delivery.options, delivery.max_rejected, delivery.corrections
+        )
         self._activity = Activity(connection)
         self._join = Join(connection, delivery.ranks, self._activity)
         self._parking = Parking(connection, catalog, self._join, self._activity)
@@ -115,6 +119,7 @@ class _Load:
             rows_rejected=examined.rows_rejected,
             rows_parked=rows_parked,
             unparked=dict(left),
+            mended=examined.mended,
         )
 
     def _take(self, batch: Checked) -> None:
@@ -132,23 +137,28 @@ class _Load:
             file_ids=[self._delivery.file_id] * len(batch.numbers),
             texts=batch.texts,
         )
+        if batch.are_corrections:
+            self._join.start_over()
         if self._delivery.mode == FULL:
-            self._keys_unreadable += len(batch.rejects) - len(refusals)
-            self._hold_refused(all_rows, refusals)
+            self._keys_unreadable += len(batch.rejects) - self._hold_refused(all_rows, batch)
         rows = all_rows.without(refusals)
         if rows:
             for reference in self._api.referring(ReferenceKind.CREATE):
                 self._join.make_parent(reference, self._catalog.created[reference.parent], rows)
             self._parking.receive(self._api, rows)
 
-    def _hold_refused(self, rows: Rows, refusals: Mapping[int, Refusal]) -> None:
-        """A refused row of a FULL counts as held by it, if its key can be read (contract L6)."""
+    def _hold_refused(self, rows: Rows, batch: Checked) -> int:
+        """A refused row of a FULL counts as held by it, if its key can be read (contract L6).
+
+        So does one that was corrected, whether the correction came before or after it. Returns how many of
+        the rejects have a key in the most specific table.
+        """
+        readable: set[int] = set()
         for table in self._api.tables:
-            readable = {i for i, refusal in refusals.items() if refusal.columns.isdisjoint(table.key)}
-            if readable:
-                self._activity.mentioned(self._api, table, rows.only(readable))
-            if table is self._api.most_specific:
-                self._keys_unreadable += len(refusals) - len(readable)
+            readable = {i for i, refusal in batch.refusals.items() if refusal.columns.isdisjoint(table.key)}
+            self._activity.mentioned(self._api, table, rows.only(readable))
+        rejected = {reject.line for reject in batch.rejects}
+        return sum(batch.numbers[i] in rejected for i in readable)
 
     def _finish(self, full: Full) -> None:
         why_not = objection(

@@ -51,7 +51,8 @@ class Batch:
 
     `columns` has one sequence of texts for each field of the API, in its order; a column that the file does
     not have is blank. `extras` has, by row, what the file holds beyond the API's fields, as a JSON list, or
-    None. `numbers` are line numbers, from 1; `texts` the rows as they came.
+    None. `numbers` are line numbers, from 1; `texts` the rows as they came. `layout` is the file's, if one of
+    its rows has shown it by now.
     """
 
     numbers: Sequence[int]
@@ -59,6 +60,7 @@ class Batch:
     columns: Sequence[Sequence[str]]
     extras: Sequence[str | None]
     refused: Sequence[Reject]
+    layout: "Layout | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +142,12 @@ def read(
                 else refused
             )
             refused = refused[len(here) :]
-            yield _batch(
+            yield taken_apart(
                 numbers[start:stop], texts[start:stop], here, layout, fields=len(names), ragged=options.ragged
             )
 
 
-def _batch(
+def taken_apart(
     numbers: Sequence[int],
     texts: Sequence[str],
     refused: Sequence[Reject],
@@ -154,6 +156,7 @@ def _batch(
     fields: int,
     ragged: bool,
 ) -> Batch:
+    """Rows of a file whose layout is known, column by column; `refused` are others of the same place."""
     rows = [text.split("\t") for text in texts]
     if reasons := _misshapen(texts, rows, layout, ragged):
         misshapen = [Reject(numbers[i], None, reason, texts[i]) for i, reason in reasons.items()]
@@ -170,7 +173,7 @@ def _batch(
     positions = layout.positions(fields, width)
     columns = [blank if position is None else held[position] for position in positions]
     surplus = [held[i] for i in range(width) if i not in positions]
-    return Batch(numbers, texts, columns, _extras(surplus, len(rows)), refused)
+    return Batch(numbers, texts, columns, _extras(surplus, len(rows)), refused, layout)
 
 
 def _misshapen(

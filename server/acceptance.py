@@ -178,14 +178,26 @@ class Acceptance:
         if name.source not in user.sources:
             reason = f"{user.name} may not push files of {name.source}"
             return self._refuse(proto, str(name), reason, last_look)
+        if name.is_fix:
+            return self._accept(proto, answers.fix(name), last_look)
         # One at a time per number: a second copy must not hear "already received" of what is not durable yet.
         with self._turns.hold((name.source, name.sequence)):
             verdict, sentence = self._judge(Entry.of(name, proto))
             if verdict is Verdict.CONFLICT:
                 return self._refuse(proto, str(name), sentence, last_look)
-            receipt = replace(proto, id=self._spool.new_id(proto.data))
-            self._spool.accept(receipt, last_look)
-            _afterwards(lambda: self._pending.add(name, receipt))
+            return self._accept(proto, sentence, last_look, lambda receipt: self._pending.add(name, receipt))
+
+    def _accept(
+        self,
+        proto: Receipt,
+        sentence: str,
+        last_look: LastLook,
+        at_once: Callable[[Receipt], None] = lambda _receipt: None,
+    ) -> Answer:
+        """The instant of acceptance, and what follows it, beginning with `at_once`."""
+        receipt = replace(proto, id=self._spool.new_id(proto.data))
+        self._spool.accept(receipt, last_look)
+        _afterwards(lambda: at_once(receipt))
         _afterwards(lambda: self.sent.accepted(receipt))
         _afterwards(self._spool.nudge)
         _say("accept", sentence, receipt)

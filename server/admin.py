@@ -7,7 +7,7 @@ safe to repeat, and wakes the loader.
 import getpass
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, takewhile
 from pathlib import Path
@@ -21,13 +21,16 @@ from server import incidents, ledger, schema, views
 from server.apis import load_catalog
 from server.config import Settings, load_settings
 from server.database import Database
-from server.errors import UsageError
+from server.errors import InboxError, UsageError
 from server.intake import Intake
 from server.migrate import is_prepared, prepare
-from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, Mode
-from server.sequence import Range, Scope, Version, gaps, stream_called, version_of
+from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, Mode, parse
+from server.sequence import REPLACEABLE, Range, Scope, Version, gaps, stream_called, version_of
 from server.spool import Spool
 from server.states import Cause, Event, State, leaving_by
+from server.upload import Sender, Upload
+
+_BLOCK_BYTES = 256 * 1024
 
 REPLAYABLE = leaving_by(Event.REPLAYED)
 WITHDRAWABLE = leaving_by(Event.WITHDRAWN)
@@ -143,6 +146,47 @@ class Inbox:
             for row in rows:
                 self.intake.rejudge(connection, row, now, by=decision.by, reason=decision.reason)
             return _touched(connection, rows)
+
+    def replace_with(self, text: str, path: Path, decision: Decision) -> Touched:
+        """Accept a corrected copy of a file from this machine, as if its sender had sent it (A7, E3).
+
+        Args:
+            text: a file by id or name.
+            path: the whole file, or corrected rows of it if it ends in `.fix`.
+            decision: who and why.
+
+        Raises:
+            UsageError: the file has no number, or one that no corrected copy can take.
+            OSError: the copy cannot be read, or the spool cannot be written.
+        """
+        with self.database.read() as connection:
+            row = self.find(connection, text)
+        name = None if row.api is None else parse(row.name)
+        if name is None or not row.holder:
+            raise UsageError(f"{row.name} (file {row.id}) has no number that a corrected copy could take.")
+        if path.suffix.lower() == ".fix":
+            name = name.fix
+        elif row.state not in REPLACEABLE:
+            raise UsageError(
+                f"{row.name} (file {row.id}) is {row.state}, and another file cannot take its number.",
+                todo="Corrected rows of it can come in a file that ends in .fix.",
+            )
+        if not decision.dry_run:
+            self._accept_copy(path, str(name), decision)
+        return Touched(row.id, row.name, row.state, State.REPLACED if not name.is_fix else row.state)
+
+    def _accept_copy(self, path: Path, name: str, decision: Decision) -> None:
+        with path.open("rb") as copied:
+            upload = Upload(self.spool, Sender(decision.by, "", name), self.settings.inbox.max_file_size)
+            try:
+                for block in iter(lambda: copied.read(_BLOCK_BYTES), b""):
+                    upload.write(block)
+                receipt = upload.make_durable()
+            except (OSError, InboxError):
+                upload.discard()
+                raise
+        self.spool.accept(replace(receipt, id=self.spool.new_id(receipt.data)))
+        self.spool.nudge()
 
     def withdraw(self, names: Sequence[str], decision: Decision) -> list[Touched]:
         """Set files aside that shall not load; their numbers stay taken.

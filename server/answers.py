@@ -73,6 +73,11 @@ _BEFORE: dict[State | None, str] = {
 }
 
 
+def fix(name: FileName) -> str:
+    """For corrected rows, which need no number (contract E3)."""
+    return f"{name} accepted; its rows go in with {name.mended}."
+
+
 def quarantined(name: FileName, what: str) -> str:
     """For a file whose API or integration is unknown (contract N5)."""
     return f"{name} accepted; {what} is unknown here, so it is kept in quarantine until the catalog knows it."

@@ -119,6 +119,11 @@ class Desk:
                 verdict = Verdict(file, None, (source or "").upper(), State.REFUSED, f"{error}.")
                 return Subject(file, path, verdict=verdict)
             known = FileName(source or "", FIRST_SEQUENCE, "", api, Mode.NET)
+        if known.is_fix and api is None:
+            raise UsageError(
+                f"{file} holds corrected rows, which mean nothing without their file.",
+                todo="Send it: what of it is wrong is told as before.",
+            )
         known = replace(known, source=(source or known.source).upper(), api=(api or known.api).upper())
         own = known if api is None and source is None else None
         subject = Subject(file, path, known.api, known.source, known.mode, own)
@@ -202,6 +207,7 @@ class Desk:
             max_rejected=self.settings.max_rejected(api),
             shrink_limit_percent=self.settings.load.full_shrink_limit,
             is_approved=subject.is_approved,
+            corrections={},
         )
         with subject.path.open("rb") as data:
             return load(connection, self.catalog, delivery, data).rows_parked

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import DBAPIError
 
+from loaders import corrections
 from loaders.rejects import Reject
 from server import catalog_views, migrate, setup, simulator, specification, supervisor, users, views
 from server.admin import Decision, Inbox, Touched
@@ -25,6 +26,7 @@ from server.names import FIRST_SEQUENCE, LAST_SEQUENCE
 from server.output import as_json, complain, say, show
 from server.sequence import parse_range
 from server.states import State
+from server.wording import counted
 
 app = typer.Typer(
     help="An FTP inbox for ERP exports that loads what it receives.",
@@ -269,11 +271,24 @@ def gaps(json: Json = False) -> None:
 
 
 @app.command()
-def rejects(file: File, json: Json = False) -> None:
+def rejects(
+    file: File,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write them there, to be corrected and sent as NAME.fix.")
+    ] = None,
+    json: Json = False,
+) -> None:
     """Rows of a file that were refused: line, field, reason, raw row."""
     inbox = _inbox()
     with inbox.database.read() as connection:
-        records = views.rejects(connection, inbox.find(connection, file))
+        row = inbox.find(connection, file)
+        records = views.rejects(connection, row)
+    if output is not None:
+        codec = inbox.settings.reading(row.source).codec
+        lines = corrections.written(Reject(**record) for record in records)
+        output.write_bytes("".join(f"{line}\n" for line in lines).encode(codec, "backslashreplace"))
+        say(f"{counted(len(records), 'row')} of {row.name} written to {output}.")
+        return
     show(records, ("line", "field", "reason", "raw"), json_wanted=json, empty="No row was rejected.")
 
 
@@ -396,6 +411,10 @@ def replay(
     held: Annotated[bool, typer.Option("--held", help="All held files.")] = False,
     quarantined: Annotated[bool, typer.Option("--quarantined", help="All quarantined files.")] = False,
     loaded: Annotated[bool, typer.Option("--loaded", help="All loaded files.")] = False,
+    with_copy: Annotated[
+        Path | None,
+        typer.Option("--with", help="A corrected copy of the one FILE, or corrected rows of it (*.fix)."),
+    ] = None,
     source: Source = None,
     reason: Reason = NO_REASON,
     by: By = None,
@@ -408,6 +427,11 @@ def replay(
     if not file and not states:
         raise UsageError("Name files, or give --held, --quarantined or --loaded.")
     decision = _decision(reason, by, dry_run)
+    if with_copy is not None:
+        if states or len(file or []) != 1:
+            raise UsageError("--with goes with one FILE.")
+        _show_touched([_inbox().replace_with((file or [])[0], with_copy, decision)], json, dry_run)
+        return
     _show_touched(_inbox().replay(file or [], states, source or [], decision), json, dry_run)
 
 

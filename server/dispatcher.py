@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from loaders.load import Delivery, NeedsApproval, NotLoaded, Outcome, load
 from loaders.records import forget_rows, reject_rows
 from loaders.shapes import Catalog
-from server import gaps, incidents, ledger, unjoined
+from server import fixes, gaps, incidents, ledger, unjoined
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
 from server.intake import Intake, strangers
@@ -239,8 +239,10 @@ class Dispatcher:
         started = time.monotonic()
         savepoint = connection.begin_nested()
         try:
+            mending = fixes.of(connection, row, self.spool, self.settings.reading(row.source))
             with self.spool.data_path(row.data).open("rb") as data:
-                outcome = load(connection, self.catalog, self._delivery(row, ranks), data)
+                delivery = self._delivery(row, ranks, fixes.rows_of(mending))
+                outcome = load(connection, self.catalog, delivery, data)
         except NotLoaded as fault:
             savepoint.rollback()
             forget_rows(connection, row.id)
@@ -264,6 +266,7 @@ class Dispatcher:
         else:
             savepoint.commit()
             self._record(connection, row, outcome, now)
+            fixes.record(connection, row, mending, outcome, now)
             log.info(
                 "%s loaded: %d rows in %.3f s",
                 row.name,
@@ -278,7 +281,7 @@ class Dispatcher:
             ledger.move(connection, file.file_id, Event.STARTED, now)
         return bool(ledger.file_by_id(connection, file.file_id).state == State.LOADING)
 
-    def _delivery(self, row: Row[Any], ranks: Mapping[int, int]) -> Delivery:
+    def _delivery(self, row: Row[Any], ranks: Mapping[int, int], corrections: Mapping[int, str]) -> Delivery:
         return Delivery(
             file_id=row.id,
             api=row.api,
@@ -290,6 +293,7 @@ class Dispatcher:
             max_rejected=self.settings.max_rejected(self.catalog[row.api]),
             shrink_limit_percent=self.settings.load.full_shrink_limit,
             is_approved=bool(row.approved),
+            corrections=corrections,
         )
 
     def _record(self, connection: Connection, row: Row[Any], outcome: Outcome, now: datetime) -> None:

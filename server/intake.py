@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from loaders import records
-from server import ledger, schema
+from server import fixes, ledger, schema
 from server.config import Settings
 from server.names import FileName, NameRefused, parse
 from server.sequence import Arrival, Holder, Verdict, Version, judge, stream_of, version_of
@@ -82,6 +82,10 @@ class Intake:
         key = stream_of(name, self.settings.sequence.scope)
         stream = streams.get(key) or self._open_stream(connection, name, now)
         version = version_of(name.sequence, stream.expected)
+        if name.is_fix:
+            streams[key] = stream
+            file_id = ledger.add_file(connection, receipt, name, now, stream_id=stream.id, version=version)
+            return self._place_fix(connection, ledger.file_by_id(connection, file_id), name, now)
         holding = ledger.holder(connection, stream.id, version)
         file_id = ledger.add_file(
             connection,
@@ -108,6 +112,10 @@ class Intake:
             by: who wants it.
             reason: why.
         """
+        fix = fixes.name_of(row)
+        if fix is not None and row.state in (State.HELD, State.LOADED):
+            self._load_mended(connection, row, fix, now, by=by, reason=reason)
+            return
         if row.state == State.HELD:
             stream = ledger.stream_by_id(connection, row.stream_id)
             ledger.move_on(connection, stream, now)
@@ -117,6 +125,9 @@ class Intake:
             return
         if row.api is None:
             _refuse(connection, row.id, Cause.BAD_NAME, row.reason, now)
+            return
+        if fix is not None:
+            self._place_fix(connection, row, fix, now)
             return
         name = parse(row.name)
         stream = self._open_stream(connection, name, now)
@@ -162,6 +173,7 @@ class Intake:
                 holder=None,
             )
             records.forget_rows(connection, holding.id)
+            self._drop_fixes(connection, holding, now)
             ledger.change(connection, case.file_id, holder=1)
             stream = self._count(connection, case, stream, now)
         elif verdict is Verdict.DUPLICATE:
@@ -176,6 +188,35 @@ class Intake:
             )
             _refuse(connection, case.file_id, Cause.CONFLICT, reason, now)
         return verdict, stream
+
+    def _place_fix(self, connection: Connection, row: Row[Any], name: FileName, now: datetime) -> bool:
+        """Let a fix wait for its file, and load that if it can be; whether the fix came before."""
+        for other in ledger.fixes(connection, row.name, row.stream_id, row.version):
+            if other.sha256_lf == row.sha256_lf:
+                reason = f"the same bytes as file {other.id}"
+                ledger.move(connection, row.id, Event.SAME_AGAIN, now, reason=reason)
+                return True
+        ledger.move(connection, row.id, Event.TOO_EARLY, now, reason=f"it goes in with {name.mended}")
+        self._load_mended(connection, row, name, now, by=row.sender, reason="corrected rows came")
+        return False
+
+    def _load_mended(
+        self, connection: Connection, row: Row[Any], name: FileName, now: datetime, *, by: str, reason: str
+    ) -> None:
+        """Load the file of a fix once more, if it has been loaded or had too many refused rows."""
+        holding = ledger.holder(connection, row.stream_id, Version.of(row.version))
+        if holding is None or holding.name != str(name.mended):
+            return
+        if holding.state == State.LOADED or holding.cause == Cause.REJECTED_ROWS:
+            self.rejudge(connection, holding, now, by=by, reason=reason)
+
+    def _drop_fixes(self, connection: Connection, row: Row[Any], now: datetime) -> None:
+        """The fixes of a file that is replaced as a whole mean nothing for its successor's lines."""
+        if row.api is None:
+            return
+        for fix in ledger.fixes(connection, str(parse(row.name).fix), row.stream_id, row.version):
+            ledger.move(connection, fix.id, Event.REPLACED, now, reason=f"{row.name} was sent anew")
+            records.forget_rows(connection, fix.id)
 
     def _arrival(self, case: _Case, holder: Holder | None) -> Arrival:
         begins = (

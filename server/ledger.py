@@ -152,6 +152,17 @@ def holder(connection: Connection, stream_id: int, version: Version) -> Row[Any]
     return None if file_id is None else file_by_id(connection, file_id)
 
 
+def fixes(connection: Connection, name: str, stream_id: int, version: int) -> list[Row[Any]]:
+    """The fixes of that name which have gone in or wait for their file, in order of acceptance."""
+    query = select(_file).where(
+        _file.c.name == name,
+        _file.c.stream_id == stream_id,
+        _file.c.version == version,
+        _file.c.state.in_([State.HELD, State.LOADED]),
+    )
+    return list(connection.execute(query.order_by(_file.c.id)))
+
+
 def as_holder(row: Row[Any]) -> Holder:
     """What `sequence.judge` needs to know of a file."""
     return Holder(row.name, State(row.state), row.sha256_lf, row.size_bytes, row.sha256)
@@ -185,7 +196,10 @@ def move_on(
 
 def _release_below(connection: Connection, stream_id: int, expected: Version, now: datetime) -> int:
     held = (
-        (_file.c.state == State.HELD) & (_file.c.stream_id == stream_id) & (_file.c.version < int(expected))
+        (_file.c.state == State.HELD)
+        & (_file.c.holder == 1)
+        & (_file.c.stream_id == stream_id)
+        & (_file.c.version < int(expected))
     )
     ready = after(State.HELD, Event.GAP_CLOSED)
     connection.execute(

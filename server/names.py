@@ -3,10 +3,12 @@
 `DT_0000017_KS_ORDERS.NET` says where a file comes from, which number it has, which integration it serves,
 which API specifies it, and whether it is a net change or a full refresh (contract N1). Nothing here knows
 whether the API exists or whether the number is due; that is for `catalog` and `sequence`.
+
+`DT_0000017_KS_ORDERS.NET.FIX` has corrected rows of the file that it names, and no number of its own (E3).
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 FIRST_SEQUENCE = 1
@@ -18,7 +20,7 @@ MAX_LENGTH = 120
 _PART = r"[A-Za-z0-9-]{1,30}"
 _NAME = re.compile(
     rf"(?P<source>{_PART})_(?P<sequence>[0-9]{{6,7}})_(?P<integration>{_PART})"
-    r"_(?P<api>[A-Za-z0-9][A-Za-z0-9_-]{0,39})\.(?P<mode>NET|FULL)",
+    r"_(?P<api>[A-Za-z0-9][A-Za-z0-9_-]{0,39})\.(?P<mode>NET|FULL)(?P<fix>\.FIX)?",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -42,14 +44,25 @@ class FileName:
     integration: str
     api: str
     mode: Mode
+    is_fix: bool = False
 
     def __str__(self) -> str:
-        return f"{self.stem}_{self.integration}_{self.api}.{self.mode}"
+        return f"{self.stem}_{self.integration}_{self.api}.{self.mode}{'.FIX' if self.is_fix else ''}"
 
     @property
     def stem(self) -> str:
         """Source and number, e.g. `DT_0000017`: enough to tell an operator which file is meant."""
         return f"{self.source}_{self.sequence:07d}"
+
+    @property
+    def fix(self) -> "FileName":
+        """The name under which corrected rows of this file come."""
+        return replace(self, is_fix=True)
+
+    @property
+    def mended(self) -> "FileName":
+        """The file whose rows a fix corrects."""
+        return replace(self, is_fix=False)
 
 
 class NameRefused(ValueError):
@@ -76,6 +89,7 @@ def parse(text: str) -> FileName:
         integration=match["integration"].upper(),
         api=match["api"].upper(),
         mode=Mode(match["mode"].upper()),
+        is_fix=match["fix"] is not None,
     )
 
 
@@ -92,7 +106,7 @@ def is_temporary(text: str, suffixes: tuple[str, ...]) -> bool:
 def _what_is_wrong(text: str) -> str:
     if len(text) > MAX_LENGTH:
         return f"the name has {len(text)} characters, {MAX_LENGTH} are allowed"
-    stem, dot, mode = text.rpartition(".")
+    stem, dot, mode = text.removesuffix(".fix").removesuffix(".FIX").rpartition(".")
     if not dot or mode.upper() not in Mode.__members__:
         return "the name must end in .NET or .FULL"
     parts = stem.split("_", 3)

@@ -93,7 +93,8 @@ class Pending:
                 name = parse(receipt.name)
             except NameRefused:
                 continue
-            self.add(name, receipt)
+            if not name.is_fix:
+                self.add(name, receipt)
 
     def add(self, name: FileName, receipt: Receipt) -> None:
         """Note an accepted file whose receipt is in place."""

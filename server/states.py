@@ -33,6 +33,7 @@ class Event(StrEnum):
     REFUSED = "refused"
     UNKNOWN_API = "unknown API"
     GAP_CLOSED = "gap closed"
+    WENT_IN = "went in"
     DEFERRED = "deferred"
     RELEASED = "released"
     STARTED = "started"
@@ -75,6 +76,8 @@ _MOVES: dict[State, dict[Event, State]] = {
     },
     State.HELD: {
         Event.GAP_CLOSED: State.READY,
+        # A fix, with the file that it belongs to.
+        Event.WENT_IN: State.LOADED,
         Event.REPLACED: State.REPLACED,
         Event.WITHDRAWN: State.WITHDRAWN,
     },

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, select
 
 from loaders import records
-from server import gaps, ledger, schema
+from server import fixes, gaps, ledger, schema
 from server.errors import UsageError
 from server.names import FileName, NameRefused, parse
 from server.sequence import Range, Scope, Version, stream_of, version_of
@@ -156,6 +156,9 @@ def why(connection: Connection, row: Row[Any], *, waits_on_quarantine: bool) -> 
 
 
 def _why_held(connection: Connection, row: Row[Any]) -> list[str]:
+    fix = fixes.name_of(row)
+    if fix is not None:
+        return _why_fix_held(connection, row, fix)
     stream = ledger.stream_by_id(connection, row.stream_id)
     below = [gap for gap in gaps.find(connection, stream.name) if int(gap.missing.first) < row.version]
     now = ledger.now_utc()
@@ -168,6 +171,16 @@ def _why_held(connection: Connection, row: Row[Any]) -> list[str]:
         f"{skip_command(stream.name, whole)}."
     )
     return told
+
+
+def _why_fix_held(connection: Connection, row: Row[Any], fix: FileName) -> list[str]:
+    holding = ledger.holder(connection, row.stream_id, Version.of(row.version))
+    there = holding is not None and holding.name == str(fix.mended)
+    state = f"is {holding.state}" if holding is not None and there else "has not arrived"
+    return [
+        f"{row.name} holds corrected rows of {fix.mended}, which {state}.",
+        "They go in with it, by themselves, when it is loaded.",
+    ]
 
 
 def _why_ready(_connection: Connection, row: Row[Any]) -> list[str]:

@@ -7,15 +7,20 @@ Hypothesis runs the profile `ci` where the environment variable `CI` is set (the
 that a red run is about the change and not about luck) and the profile `long` for `scripts/test --long`.
 """
 
+import io
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from server import cli
 from tests.support import processes
+from tests.support.commands import Run
+from tests.support.inboxes import Bench
 from tests.support.mariadb import PrivateMariaDB
 
 # A deadline per example measures the machine's other work, not ours.
@@ -79,6 +84,37 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
 def database_url(new_database: Callable[[], str]) -> str:
     """The SQLAlchemy URL of a fresh, empty database; the test runs once on SQLite and once on MariaDB."""
     return new_database()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, database_url: str) -> Iterator[Bench]:
+    """An inbox without processes, on both databases."""
+    made = Bench.make(tmp_path / "data", database_url)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def run(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Run one command; returns exit code, output, messages."""
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    url = bench.database.url.render_as_string(hide_password=False)
+    (conf / "inbox.toml").write_text(
+        f'[database]\nurl = "{url}"\n[inbox]\nspool = "{bench.spool.root}"\n[dispatch]\nsettle = 0\n'
+    )
+
+    def command(*words: str, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kore-inbox", "--conf", str(conf), *words])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ending.value.code or 0), printed.out, printed.err
+
+    return command
 
 
 def _suffix(number: int) -> str:

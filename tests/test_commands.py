@@ -5,9 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,52 +13,15 @@ from server import cli
 from server.admin import Decision
 from server.config import Dispatch, Load
 from server.states import MOVES, State
+from tests.support.commands import Run, json_of
 from tests.support.inboxes import Bench
 from tests.support.running import PASSWORD, USER, RunningInbox, until
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def bench(tmp_path: Path, database_url: str) -> Iterator[Bench]:
-    made = Bench.make(tmp_path / "data", database_url)
-    yield made
-    made.database.close()
-
-
-@pytest.fixture
-def run(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
-    """Run one command; returns exit code, output, messages."""
-    conf = tmp_path / "conf"
-    conf.mkdir()
-    url = bench.database.url.render_as_string(hide_password=False)
-    (conf / "inbox.toml").write_text(
-        f'[database]\nurl = "{url}"\n[inbox]\nspool = "{bench.spool.root}"\n[dispatch]\nsettle = 0\n'
-    )
-
-    def command(*words: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kore-inbox", "--conf", str(conf), *words])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ending:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ending.value.code or 0), printed.out, printed.err
-
-    return command
-
-
-def _json(run: Run, *words: str) -> Any:
-    code, out, messages = run(*words, "--json")
-    assert code == 0, messages
-    return json.loads(out)
 
 
 def test_files_have_the_keys_of_the_contract_and_times_in_utc(bench: Bench, run: Run) -> None:
     bench.arrive("dt_000001_ks_category.net", b"A\tone\n")
     bench.work()
-    [file] = _json(run, "files")
+    [file] = json_of(run, "files")
     keys = (
         "id name source sequence integration api mode state reason size_bytes sha256 received_at loaded_at "
     )
@@ -75,10 +36,10 @@ def test_files_are_chosen_by_state_source_and_api(bench: Bench, run: Run) -> Non
     bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
     bench.arrive("XX_0000001_KS_NOSUCH.NET", b"A\n")
     bench.work()
-    assert [file["sequence"] for file in _json(run, "files", "--state", "held")] == [3]
-    assert [file["source"] for file in _json(run, "files", "--source", "xx")] == ["XX"]
-    assert len(_json(run, "files", "--api", "category")) == 2
-    assert len(_json(run, "files", "--limit", "1")) == 1
+    assert [file["sequence"] for file in json_of(run, "files", "--state", "held")] == [3]
+    assert [file["source"] for file in json_of(run, "files", "--source", "xx")] == ["XX"]
+    assert len(json_of(run, "files", "--api", "category")) == 2
+    assert len(json_of(run, "files", "--limit", "1")) == 1
 
 
 def test_an_unknown_api_is_quarantined_and_holds_nothing_back(bench: Bench, run: Run) -> None:
@@ -109,18 +70,18 @@ def test_past_max_rejected_nothing_is_loaded_and_all_refused_rows_are_counted(be
     """L4."""
     bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n" + b"\tno key\n" * 1500)
     bench.work()
-    [file] = _json(run, "files")
+    [file] = json_of(run, "files")
     assert (file["state"], file["rows_read"], file["rows_rejected"]) == ("quarantined", 1501, 1500)
     assert "1,500 of 1,501 rows rejected" in file["reason"]
     assert bench.rows("category") == []
-    assert len(_json(run, "rejects", "1")) == 1000
+    assert len(json_of(run, "rejects", "1")) == 1000
 
 
 def test_skip_is_written_down_with_who_and_why_and_may_be_repeated(bench: Bench, run: Run) -> None:
     bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
     for expected in ([{"stream": "DT", "first": 1, "last": 2}], []):
-        assert _json(run, "skip", "dt", "1-2", "--by", "ada", "--reason", "restored") == expected
+        assert json_of(run, "skip", "dt", "1-2", "--by", "ada", "--reason", "restored") == expected
     bench.work()
     assert bench.states() == {"DT_0000003_KS_CATEGORY.NET": "loaded"}
     with bench.database.read() as connection:
@@ -132,7 +93,7 @@ def test_gaps_have_the_keys_of_the_contract_and_numbers_as_numbers(bench: Bench,
     for number in (1, 3, 4, 8):
         bench.arrive(f"DT_{number:07d}_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
-    found = _json(run, "gaps")
+    found = json_of(run, "gaps")
     assert [(gap["stream"], gap["first"], gap["last"], gap["numbers"]) for gap in found] == [
         ("DT", 2, 2, 1),
         ("DT", 5, 7, 3),
@@ -219,7 +180,7 @@ def test_skip_says_what_it_has_given_up_and_does_not_believe_a_mistyped_number(
     assert "0600000 is more than 100,000 ahead of 0000006" in messages
     bench.arrive("DT_0500000_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
-    assert _json(run, "skip", "DT", "6-499999") == [{"stream": "DT", "first": 6, "last": 499999}]
+    assert json_of(run, "skip", "DT", "6-499999") == [{"stream": "DT", "first": 6, "last": 499999}]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +196,7 @@ def test_skip_takes_the_name_of_a_stream_whatever_the_scope(
 ) -> None:
     settings = tmp_path / "conf" / "inbox.toml"
     settings.write_text(settings.read_text() + f'[sequence]\nscope = "{scope}"\n')
-    assert _json(run, "skip", right, "1") == [{"stream": right.upper(), "first": 1, "last": 1}]
+    assert json_of(run, "skip", right, "1") == [{"stream": right.upper(), "first": 1, "last": 1}]
     code, _, messages = run("skip", wrong, "1")
     assert code == 2
     assert f'`{wrong}` is no stream: where scope = "{scope}", they are named like DT' in messages
@@ -253,14 +214,14 @@ def test_a_dry_run_changes_nothing(bench: Bench, run: Run) -> None:
         assert code == 0
         assert "nothing was changed" in messages
     assert bench.states() == {"DT_0000003_KS_CATEGORY.NET": "held"}
-    assert [gap["last"] for gap in _json(run, "gaps")] == [2]
+    assert [gap["last"] for gap in json_of(run, "gaps")] == [2]
 
 
 def test_sequence_set_forwards_skips_and_backwards_opens_an_epoch(bench: Bench, run: Run) -> None:
-    assert _json(run, "sequence", "set", "DT", "5") == [{"stream": "DT", "next": 5, "epoch": 0}]
+    assert json_of(run, "sequence", "set", "DT", "5") == [{"stream": "DT", "next": 5, "epoch": 0}]
     bench.arrive("DT_0000005_KS_CATEGORY.NET", b"A\told\n")
     bench.work()
-    assert _json(run, "sequence", "set", "DT", "1") == [{"stream": "DT", "next": 1, "epoch": 1}]
+    assert json_of(run, "sequence", "set", "DT", "1") == [{"stream": "DT", "next": 1, "epoch": 1}]
     bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tnew\n")
     bench.work()
     assert [row["category_name"] for row in bench.rows("category")] == ["new"]
@@ -269,13 +230,15 @@ def test_sequence_set_forwards_skips_and_backwards_opens_an_epoch(bench: Bench, 
 def test_a_withdrawn_file_does_not_load_and_a_replay_brings_it_back(bench: Bench, run: Run) -> None:
     bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
-    [touched] = _json(run, "withdraw", "DT_0000002_KS_CATEGORY.NET", "--by", "ada", "--reason", "wrong file")
+    [touched] = json_of(
+        run, "withdraw", "DT_0000002_KS_CATEGORY.NET", "--by", "ada", "--reason", "wrong file"
+    )
     assert (touched["was"], touched["becomes"]) == ("held", "withdrawn")
-    assert _json(run, "withdraw", "DT_0000002_KS_CATEGORY.NET")[0]["becomes"] == "withdrawn"
+    assert json_of(run, "withdraw", "DT_0000002_KS_CATEGORY.NET")[0]["becomes"] == "withdrawn"
     run("skip", "DT", "1")
     bench.work()
     assert bench.rows("category") == []
-    [shown] = _json(run, "show", "DT_0000002_KS_CATEGORY.NET")
+    [shown] = json_of(run, "show", "DT_0000002_KS_CATEGORY.NET")
     assert ("withdrawn", "ada", "wrong file") in [
         (event["event"], event["done_by"], event["reason"]) for event in shown["history"]
     ]
@@ -289,7 +252,7 @@ def test_replaying_what_is_loaded_changes_no_cell(bench: Bench, run: Run) -> Non
     bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\ttwo\n")
     bench.work()
     before = bench.tables()
-    touched = _json(run, "replay", "--loaded", "--source", "DT")
+    touched = json_of(run, "replay", "--loaded", "--source", "DT")
     assert [file["becomes"] for file in touched] == ["ready", "ready"]
     bench.work()
     assert bench.tables() == before
@@ -396,20 +359,20 @@ def test_an_incident_closes_by_itself_when_its_cause_is_gone(bench: Bench, run: 
     """E1."""
     bench.arrive("DT_0000001_KS_NOSUCH.NET", b"x")
     bench.work()
-    [incident] = _json(run, "exceptions")
+    [incident] = json_of(run, "exceptions")
     assert (incident["kind"], incident["subject"]) == ("quarantined", "DT_0000001_KS_NOSUCH.NET")
     run("withdraw", "DT_0000001_KS_NOSUCH.NET")
-    assert _json(run, "exceptions") == []
-    assert [incident["closed_at"] is None for incident in _json(run, "exceptions", "--all")] == [False]
+    assert json_of(run, "exceptions") == []
+    assert [incident["closed_at"] is None for incident in json_of(run, "exceptions", "--all")] == [False]
 
 
 def test_a_refused_file_is_set_aside_as_its_incident_says(bench: Bench, run: Run) -> None:
     bench.arrive("no name at all", b"x")
     bench.work()
-    [incident] = _json(run, "exceptions")
+    [incident] = json_of(run, "exceptions")
     assert "`withdraw` sets it aside" in incident["todo"]
-    assert _json(run, "withdraw", "1")[0]["becomes"] == "withdrawn"
-    assert _json(run, "exceptions") == []
+    assert json_of(run, "withdraw", "1")[0]["becomes"] == "withdrawn"
+    assert json_of(run, "exceptions") == []
 
 
 def test_simulate_writes_files_that_load(bench: Bench, run: Run, tmp_path: Path) -> None:
@@ -433,9 +396,9 @@ def test_simulate_pushes_from_the_number_that_is_due(tmp_path: Path) -> None:
 
 
 def test_the_catalog_lists_apis_by_level_and_one_api_s_fields(run: Run) -> None:
-    levels = [api["level"] for api in _json(run, "catalog")]
+    levels = [api["level"] for api in json_of(run, "catalog")]
     assert levels == sorted(levels)
-    first = _json(run, "catalog", "orders")[0]
+    first = json_of(run, "catalog", "orders")[0]
     assert (first["name"], first["type"], first["key"]) == ("SO Number", "string(30)", "key")
 
 
@@ -450,12 +413,12 @@ def test_init_makes_a_folder_that_runs_and_overwrites_nothing(run: Run, tmp_path
 
 def test_users_are_added_listed_and_removed(run: Run, tmp_path: Path) -> None:
     assert run("user", "add", "erp", "--source", "dt", "--password-stdin", stdin="secret\n")[0] == 0
-    assert _json(run, "user", "list") == [{"name": "erp", "sources": ["DT"]}]
+    assert json_of(run, "user", "list") == [{"name": "erp", "sources": ["DT"]}]
     text = (tmp_path / "conf" / "users.toml").read_text()
     assert "argon2id" in text
     assert "secret" not in text
     assert run("user", "remove", "erp")[0] == 0
-    assert _json(run, "user", "list") == []
+    assert json_of(run, "user", "list") == []
 
 
 @pytest.mark.parametrize(
@@ -527,13 +490,13 @@ def test_a_full_that_would_lose_too_much_waits_and_says_why(bench: Bench, run: R
     _, told, _ = run("why", name)
     assert "waits for approval. It would make inactive 2 of 2 active rows of category: all of them." in told
     assert "kore-inbox approve 2" in told
-    [incident] = _json(run, "exceptions")
+    [incident] = json_of(run, "exceptions")
     assert (incident["kind"], incident["subject"]) == ("needs approval", name)
 
 
 def test_an_approved_full_loads_and_its_exception_closes(bench: Bench, run: Run) -> None:
     name = _full_that_loses_all(bench)
-    assert _json(run, "approve", name, "--dry-run") == [
+    assert json_of(run, "approve", name, "--dry-run") == [
         {"id": 2, "name": name, "was": "deferred", "becomes": "ready"}
     ]
     assert bench.states()[name] == "deferred"
@@ -541,8 +504,8 @@ def test_an_approved_full_loads_and_its_exception_closes(bench: Bench, run: Run)
         run("approve", name, "--reason", "the ERP was cleaned up", "--by", "ann")
     bench.work()
     assert _active(bench) == {"A": 0, "B": 0, "C": 1, "D": 1}
-    assert _json(run, "exceptions") == []
-    [shown] = _json(run, "show", name)
+    assert json_of(run, "exceptions") == []
+    [shown] = json_of(run, "show", name)
     decisions = [(event["event"], event["done_by"], event["reason"]) for event in shown["history"]]
     assert decisions.count(("approved", "ann", "the ERP was cleaned up")) == 1
 
@@ -563,17 +526,17 @@ def test_a_full_that_is_not_approved_can_be_withdrawn(bench: Bench, run: Run) ->
     bench.work()
     assert bench.states()[name] == "withdrawn"
     assert _active(bench) == {"A": 1, "B": 1, "D": 1}
-    assert _json(run, "exceptions") == []
+    assert json_of(run, "exceptions") == []
 
 
 def test_a_loaded_full_can_be_undone(bench: Bench, run: Run) -> None:
     name = _full_that_loses_all(bench)
     run("approve", name)
     bench.work()
-    assert _json(run, "undo", name, "--dry-run") == [{"file": name, "rows_reactivated": 2}]
+    assert json_of(run, "undo", name, "--dry-run") == [{"file": name, "rows_reactivated": 2}]
     assert _active(bench)["A"] == 0
-    assert _json(run, "undo", name, "--reason", "wrong export") == [{"file": name, "rows_reactivated": 2}]
-    assert _json(run, "undo", name) == [{"file": name, "rows_reactivated": 0}]
+    assert json_of(run, "undo", name, "--reason", "wrong export") == [{"file": name, "rows_reactivated": 2}]
+    assert json_of(run, "undo", name) == [{"file": name, "rows_reactivated": 0}]
     bench.inbox.replay([name], [], [], Decision())
     bench.work()
     assert _active(bench) == {"A": 1, "B": 1, "C": 1, "D": 1}
@@ -592,9 +555,9 @@ def test_rows_that_name_each_other_as_parents_are_an_exception(bench: Bench, run
     """L5: a longer cycle stays parked; what only waits for it, or for what may come, is not part of it."""
     bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\t\tB\nB\t\tC\nC\t\tA\nD\t\tA\nE\t\tZ\nS\t\tS\n")
     bench.work()
-    [found] = [incident for incident in _json(run, "exceptions") if incident["kind"] == "cycle"]
+    [found] = [incident for incident in json_of(run, "exceptions") if incident["kind"] == "cycle"]
     assert found["happened"] == "Rows of CATEGORY name each other as parents: A, B, C."
     bench.arrive("DT_0000002_KS_CATEGORY.NET", b"C\t\t\n")
     bench.work()
-    assert _json(run, "exceptions") == []
+    assert json_of(run, "exceptions") == []
     assert {row["category_id"] for row in bench.rows("category")} == {"A", "B", "C", "D", "S"}

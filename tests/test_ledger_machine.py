@@ -1,8 +1,9 @@
 """The ledger under anything that can happen, against an oracle that is a few dictionaries.
 
-Files arrive in any order, twice, in conflict, late, cut, bad; operators skip, withdraw and replay; the
-loader dies between any two steps. After each of these the inbox is left to itself, and then every file is in
-the one state that the oracle says, and so is the table (contract S1 to S5, A6, A7, L1, L4, L7.1).
+Files arrive in any order, twice, in conflict, late, cut, bad; fixes come before or after them; operators
+skip, withdraw and replay; the loader dies between any two steps. After each of these the inbox is left to
+itself, and then every file is in the one state that the oracle says, and so is the table (contract S1 to S5,
+A6, A7, L1, L4, L7.1, E3).
 """
 
 import contextlib
@@ -40,6 +41,11 @@ def _content(number: int, kind: str) -> bytes:
     }[kind].encode()
 
 
+def _fix(number: int, text: str) -> bytes:
+    """Corrects the row that is refused of a bad file."""
+    return f"line\tfield\treason\trow\n1\t\t\tB{number}\t{text}\n".encode()
+
+
 def _rows(number: int, kind: str) -> dict[str, tuple[str, int, int]]:
     """Key to name, version and line."""
     found = {}
@@ -66,6 +72,23 @@ class Oracle:
         self.holders: dict[int, Told] = {}
         self.skipped: set[int] = set()
         self.loaded: list[Told] = []
+        self.fixes: dict[int, list[Told]] = {}
+        # What the newest fix that went in made of a bad file's first row.
+        self.mended: dict[int, str] = {}
+
+    def fixes_of(self, number: int) -> list[Told]:
+        return [fix for fix in self.fixes.get(number, []) if fix.state in ("held", "loaded")]
+
+    def arrive_fix(self, fix: Told) -> None:
+        if any(other.kind == fix.kind for other in self.fixes_of(fix.number)):
+            fix.state = "duplicate"
+            return
+        fix.state = "held"
+        self.fixes.setdefault(fix.number, []).append(fix)
+        holder = self.holders.get(fix.number)
+        if holder is not None and holder.state == "quarantined":
+            holder.state = "waiting"
+        self.settle()
 
     def arrive(self, file: Told) -> None:
         holder = self.holders.get(file.number)
@@ -75,6 +98,8 @@ class Oracle:
             file.state = "duplicate"
         elif holder.state in ("quarantined", "withdrawn") or (holder.kind, file.kind) == ("short", "long"):
             holder.state = "replaced"
+            for fix in self.fixes_of(file.number):
+                fix.state = "replaced"
             self.holders[file.number] = file
         else:
             file.state = "refused"
@@ -89,16 +114,23 @@ class Oracle:
             if file.state in ("waiting", "held"):
                 if number > self.expected:
                     file.state = "held"
-                elif file.kind == "bad":
+                elif file.kind == "bad" and not self.fixes_of(number):
                     file.state = "quarantined"
                 else:
                     file.state = "loaded"
                     self.loaded.append(file)
+            if file.state == "loaded":
+                for fix in self.fixes_of(number):
+                    fix.state = "loaded"
+                    self.mended[number] = fix.kind
 
     def table(self) -> dict[str, tuple[str, int, int]]:
         best: dict[str, tuple[str, int, int]] = {}
         for file in sorted(self.loaded, key=lambda file: file.number):
-            for key, row in _rows(file.number, file.kind).items():
+            rows = _rows(file.number, file.kind)
+            if file.kind == "bad":
+                rows[f"B{file.number}"] = (self.mended[file.number], file.number, 1)
+            for key, row in rows.items():
                 if key not in best or best[key][1:] <= row[1:]:
                     best[key] = row
         return best
@@ -151,6 +183,14 @@ class LedgerMachine(RuleBasedStateMachine):
         receipt = self.bench.arrive(f"DT_{number:07d}_KS_CATEGORY.NET", _content(number, kind))
         self.oracle.files[receipt.id] = file
         self.oracle.arrive(file)
+
+    @rule(number=NUMBERS, text=st.sampled_from(["mended", "mended better"]))
+    def arrive_a_fix(self, number: int, text: str) -> None:
+        fix = Told(number, text)
+        receipt = self.bench.arrive(f"DT_{number:07d}_KS_CATEGORY.NET.fix", _fix(number, text))
+        self.oracle.files[receipt.id] = fix
+        self.oracle.arrive_fix(fix)
+        self.bench.work()
 
     @rule(number=NUMBERS, kind=st.sampled_from(["short", "long", "other", "bad"]))
     def arrive(self, number: int, kind: str) -> None:

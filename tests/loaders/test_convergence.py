@@ -6,7 +6,7 @@ the plain reading of L7. All three end alike.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,9 @@ class File:
     version: int
     mode: str
     rows: tuple[tuple[str, ...], ...]
+    fix: Mapping[int, tuple[str, ...]]
 
-    def load(self, store: Store, connection: Connection) -> Any:
+    def load(self, store: Store, connection: Connection, *, with_fix: bool = True) -> Any:
         return store.load(
             self.api,
             self.rows,
@@ -42,6 +43,7 @@ class File:
             version=self.version,
             mode=self.mode,
             is_approved=True,
+            corrections={line: "\t".join(row) for line, row in self.fix.items()} if with_fix else {},
         )
 
 
@@ -168,7 +170,9 @@ def histories(draw: st.DrawFn) -> tuple[list[File], list[File], list[bool]]:
         versions[stream] += 1
         mode = draw(st.sampled_from(["NET", "NET", "FULL"]))
         rows = draw(st.lists(ROWS[api], min_size=1, max_size=4))
-        files.append(File(number, api, stream, versions[stream], mode, tuple(map(tuple, rows))))
+        mended = st.dictionaries(st.integers(1, len(rows)), ROWS[api].map(tuple), max_size=2)
+        fix = draw(st.one_of(st.just({}), mended))
+        files.append(File(number, api, stream, versions[stream], mode, tuple(map(tuple, rows)), fix))
     again = draw(st.lists(st.sampled_from(files), max_size=3))
     arrived = draw(st.permutations([*files, *again]))
     return files, arrived, draw(st.lists(st.booleans(), min_size=len(arrived), max_size=len(arrived)))
@@ -206,12 +210,13 @@ def test_files_in_any_order_and_number_end_in_the_tables_of_their_sequence(
         expected = state(store, connection)
     parked: dict[int, int] = {}
     with store.undone() as connection:
-        for file, dies in zip(arrived, deaths, strict=True):
+        for place, (file, dies) in enumerate(zip(arrived, deaths, strict=True)):
             if dies:
                 before = connection.begin_nested()
                 file.load(store, connection)
                 before.rollback()
-            outcome = file.load(store, connection)
+            # A fix may come when its file was loaded already, which is then loaded again.
+            outcome = file.load(store, connection, with_fix=file not in arrived[place + 1 :])
             assert outcome.rows_read == len(file.rows)
             assert outcome.rows_read == outcome.rows_loaded + outcome.rows_rejected + outcome.rows_parked
             parked[file.number] = outcome.rows_parked
@@ -231,10 +236,10 @@ def test_files_in_any_order_and_number_end_in_the_tables_of_their_sequence(
 def model(files: Sequence[File]) -> dict[str, list[tuple[object, ...]]]:
     """What the tables must hold, by going through the rows of all files at once."""
     read = [
-        (mark, file, understood(file.api, cells))
+        ((RANKS[file.stream], file.stream, file.version, line), file, row)
         for file in files
         for line, cells in enumerate(file.rows, 1)
-        for mark in [(RANKS[file.stream], file.stream, file.version, line)]
+        for row in as_sent_and_mended(file, line, cells)
     ]
     good = [(mark, file.api, row.values) for mark, file, row in read if not row.refused]
     tables: dict[str, dict[tuple[Any, ...], tuple[Any, Row]]] = {name: {} for name in TABLES}
@@ -272,6 +277,12 @@ def model(files: Sequence[File]) -> dict[str, list[tuple[object, ...]]]:
         for name, rows in tables.items()
     }
     return {**found, "parked": sorted(left, key=repr)}
+
+
+def as_sent_and_mended(file: File, line: int, cells: Sequence[str]) -> list["Read"]:
+    """A row; if it is refused and there is a fix of it, that too."""
+    sent = understood(file.api, cells)
+    return [sent, understood(file.api, file.fix[line])] if sent.refused and line in file.fix else [sent]
 
 
 def is_active(table: str, key: tuple[Any, ...], stream: int, read: Sequence[tuple[Any, File, "Read"]]) -> int:

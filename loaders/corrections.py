@@ -1,0 +1,70 @@
+"""Corrected rows of a file: what goes back to its sender for mending, and how it comes again (contract E3).
+
+The text is tab-delimited: the line's number in the file, the field, the reason, and then the row as it came.
+On its way back number and row count, field and reason may say anything.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from loaders.options import SourceOptions
+from loaders.rejects import Reject, shown
+from loaders.tabular import LONGEST_LINE_BYTES
+
+HEADER = "line\tfield\treason\trow"
+# More than anybody mends by hand; the rows are held in memory.
+MOST_ROWS = 100_000
+
+_CELLS_BEFORE = 3
+_LONGEST_NUMBER = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """Rows by their line in the file that they mend; `refused` are lines of the correction that say none."""
+
+    rows: dict[int, str]
+    refused: tuple[Reject, ...]
+
+
+def written(rejects: Iterable[Reject]) -> Iterator[str]:
+    """Refused rows as their sender gets them, line by line, without line ends."""
+    yield HEADER
+    for reject in rejects:
+        yield f"{reject.line}\t{reject.field or ''}\t{reject.reason}\t{reject.raw}"
+
+
+def read(data: BinaryIO, options: SourceOptions) -> Corrections:
+    """Read corrected rows; of two for one line the later counts."""
+    rows: dict[int, str] = {}
+    refused: list[Reject] = []
+    for number, line in enumerate(iter(lambda: data.readline(LONGEST_LINE_BYTES), b""), 1):
+        raw = line.decode(options.codec, "backslashreplace").removeprefix("\ufeff").rstrip("\r\n")
+        if not raw or (number == 1 and raw.lower().startswith("line\t")):
+            continue
+        if (reason := _mistake(line, raw, options.codec)) is not None:
+            refused.append(Reject(number, None, reason, raw))
+        elif len(rows) >= MOST_ROWS:
+            refused.append(Reject(number, None, f"more than {MOST_ROWS:,} corrected rows", raw))
+            break
+        else:
+            place, *_, row = raw.split("\t", _CELLS_BEFORE)
+            rows[int(place)] = row
+    return Corrections(rows, tuple(refused))
+
+
+def _mistake(line: bytes, raw: str, codec: str) -> str | None:
+    """Why a line holds no corrected row, if it does not."""
+    try:
+        line.decode(codec)
+    except UnicodeDecodeError:
+        return f"it is not {codec}"
+    if "\0" in raw:
+        return "it holds a NUL character"
+    cells = raw.split("\t", _CELLS_BEFORE)
+    if not (cells[0].isascii() and cells[0].isdecimal() and len(cells[0]) <= _LONGEST_NUMBER):
+        return f"{shown(cells[0])} is not a line's number"
+    if len(cells) <= _CELLS_BEFORE:
+        return "number, field and reason are not followed by a row"
+    return None
