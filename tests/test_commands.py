@@ -202,6 +202,22 @@ def test_skip_takes_the_name_of_a_stream_whatever_the_scope(
     assert f'`{wrong}` is no stream: where scope = "{scope}", they are named like DT' in messages
 
 
+def test_a_closed_gap_releases_what_it_held_back_up_to_the_next_one(bench: Bench, run: Run) -> None:
+    """S2; arrivals are read in pages, of which these are several."""
+    for number in {*range(2, 251)} - {200}:
+        bench.arrive(f"DT_{number:07d}_KS_CATEGORY.NET", b"A\tone\n")
+    loader = bench.loader()
+    loader.register()
+    assert set(bench.states().values()) == {"held"}
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    loader.register()
+    [found] = _json(run, "status")
+    assert found["streams"] == [{"stream": "DT", "next": 200, "epoch": 0}]
+    assert found["files"] == {"held": 50, "ready": 199}
+    [gap] = found["gaps"]
+    assert (gap["first"], gap["last"], gap["holds_back"]) == (200, 200, 50)
+
+
 def test_a_dry_run_changes_nothing(bench: Bench, run: Run) -> None:
     bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
@@ -346,6 +362,16 @@ def test_status_says_it_all_in_sentences(bench: Bench, run: Run) -> None:
         "exceptions: 0",
     ):
         assert part in out
+
+
+def test_status_knows_the_last_load(bench: Bench, run: Run) -> None:
+    assert _json(run, "status")[0]["last_loaded_at"] is None
+    for number in (1, 2):
+        bench.arrive(f"DT_{number:07d}_KS_CATEGORY.NET", b"A\tone\n")
+        bench.work()
+    bench.arrive("DT_0000009_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    assert _json(run, "status")[0]["last_loaded_at"] == _json(run, "show", "2")[0]["loaded_at"]
 
 
 def test_status_fails_on_exceptions_when_asked_to(bench: Bench, run: Run) -> None:
