@@ -211,7 +211,7 @@ def test_a_closed_gap_releases_what_it_held_back_up_to_the_next_one(bench: Bench
     assert set(bench.states().values()) == {"held"}
     bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
     loader.register()
-    [found] = _json(run, "status")
+    [found] = json_of(run, "status")
     assert found["streams"] == [{"stream": "DT", "next": 200, "epoch": 0}]
     assert found["files"] == {"held": 50, "ready": 199}
     [gap] = found["gaps"]
@@ -365,13 +365,13 @@ def test_status_says_it_all_in_sentences(bench: Bench, run: Run) -> None:
 
 
 def test_status_knows_the_last_load(bench: Bench, run: Run) -> None:
-    assert _json(run, "status")[0]["last_loaded_at"] is None
+    assert json_of(run, "status")[0]["last_loaded_at"] is None
     for number in (1, 2):
         bench.arrive(f"DT_{number:07d}_KS_CATEGORY.NET", b"A\tone\n")
         bench.work()
     bench.arrive("DT_0000009_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
-    assert _json(run, "status")[0]["last_loaded_at"] == _json(run, "show", "2")[0]["loaded_at"]
+    assert json_of(run, "status")[0]["last_loaded_at"] == _json(run, "show", "2")[0]["loaded_at"]
 
 
 def test_status_fails_on_exceptions_when_asked_to(bench: Bench, run: Run) -> None:

@@ -186,9 +186,9 @@ def _eight_sessions_are_answered(inbox: RunningInbox, first: int) -> None:
 
 def test_senders_are_answered_while_a_load_stands_still(inbox: RunningInbox) -> None:
     """D6, A4: a loader in the midst of a load keeps its locks for as long as it likes."""
-    big = b"".join(b"K%07d\tname\n" % number for number in range(100_000))
+    big = b"".join(b"K%07d\tname\n" % number for number in range(200_000))
     inbox.push("DT_0000001_KS_CATEGORY.NET", big)
-    until(lambda: "loading" in inbox.states().values(), "it is loading")
+    until(inbox.is_loading, "it is loading")
     with inbox.paused("loader"):
         assert inbox.states() == {"DT_0000001_KS_CATEGORY.NET": "loading"}
         _eight_sessions_are_answered(inbox, 2)

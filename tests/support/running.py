@@ -14,8 +14,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from server import users
+from sqlalchemy import make_url
+
+from server import ledger, users
+from server.database import Database
 from server.simulator import Server
+from server.states import State
 
 USER, PASSWORD = "erp", "a password for tests"
 
@@ -140,6 +144,14 @@ class RunningInbox:
     def states(self) -> dict[str, str]:
         """The state of the last file of each name."""
         return {file["name"]: file["state"] for file in self.ask("files")}
+
+    def is_loading(self) -> bool:
+        """Whether a large file is being loaded; asked of the ledger itself, as a command takes too long."""
+        database = Database(make_url(self.url))
+        with database.read() as connection:
+            loading = ledger.files_in(connection, State.LOADING)
+        database.close()
+        return bool(loading)
 
     def listens(self) -> bool:
         """Whether the FTP port takes connections."""
