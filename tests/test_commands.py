@@ -371,7 +371,7 @@ def test_status_knows_the_last_load(bench: Bench, run: Run) -> None:
         bench.work()
     bench.arrive("DT_0000009_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
-    assert json_of(run, "status")[0]["last_loaded_at"] == _json(run, "show", "2")[0]["loaded_at"]
+    assert json_of(run, "status")[0]["last_loaded_at"] == json_of(run, "show", "2")[0]["loaded_at"]
 
 
 def test_status_fails_on_exceptions_when_asked_to(bench: Bench, run: Run) -> None:
