@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 
 from server import ledger, users
 from server.database import Database
+from server.migrate import is_prepared
 from server.simulator import Server
 from server.states import State
 
@@ -148,10 +149,13 @@ class RunningInbox:
     def is_loading(self) -> bool:
         """Whether a large file is being loaded; asked of the ledger itself, as a command takes too long."""
         database = Database(make_url(self.url))
-        with database.read() as connection:
-            loading = ledger.files_in(connection, State.LOADING)
-        database.close()
-        return bool(loading)
+        try:
+            if not is_prepared(database):
+                return False
+            with database.read() as connection:
+                return bool(ledger.files_in(connection, State.LOADING))
+        finally:
+            database.close()
 
     def listens(self) -> bool:
         """Whether the FTP port takes connections."""
