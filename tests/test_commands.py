@@ -402,12 +402,32 @@ def test_a_refused_file_is_set_aside_as_its_incident_says(bench: Bench, run: Run
 
 
 def test_simulate_writes_files_that_load(bench: Bench, run: Run, tmp_path: Path) -> None:
-    code, _, messages = run("simulate", "--folder", str(tmp_path / "out"), "--files", "12", "--rows", "5")
+    options = ("--files", "100", "--rows", "5", "--fulls", "--header")
+    code, _, messages = run("simulate", "--folder", str(tmp_path / "out"), *options)
     assert code == 0, messages
     for path in sorted((tmp_path / "out").iterdir(), key=lambda path: path.name, reverse=True):
         bench.arrive(path.name, path.read_bytes())
     bench.work()
     assert set(bench.states().values()) == {"loaded"}
+    assert len(bench.states()) == 100
+
+
+def test_simulate_tells_what_it_did_wrong_on_purpose(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    mishaps = [("gaps", 2), ("duplicates", 1), ("conflicts", 1), ("late", 1), ("bad-rows", 3)]
+    options = [word for kind, count in mishaps for word in (f"--{kind}", str(count))]
+    code, said, _ = run("simulate", "--folder", str(out), "--files", "60", *options)
+    assert code == 0
+    assert said.count("bad row: ") == 3
+    [done] = _json(run, "simulate", "--folder", str(tmp_path / "again"), "--files", "60", *options)
+    assert f"never sent: {', '.join(f'{number:07}' for number in sorted(done['missing']))}" in said
+    assert {kind: len(done[kind]) for kind in ("missing", "duplicates", "conflicts", "late", "bad_rows")} == {
+        "missing": 2, "duplicates": 1, "conflicts": 1, "late": 1, "bad_rows": 3,
+    }  # fmt: skip
+    assert (done["files"], done["sent"]) == (58, 60)
+    code, _, messages = run("simulate", "--folder", str(out), "--files", "3", "--gaps", "4")
+    assert code == 2
+    assert "4 mishaps need as many files, and there are 3" in messages
 
 
 def test_simulate_pushes_from_the_number_that_is_due(tmp_path: Path) -> None:
@@ -415,10 +435,24 @@ def test_simulate_pushes_from_the_number_that_is_due(tmp_path: Path) -> None:
         inbox.push("DT_0000001_KS_ORDERS.NET", b"O1\t\tnobody\n")
         until(lambda: inbox.states() == {"DT_0000001_KS_ORDERS.NET": "loaded"}, "the first is loaded")
         words = ("simulate", "--user", USER, "--password-stdin", "--files", "6", "--rows", "3")
-        assert "226 DT_0000002_KS_CATEGORY.FULL accepted" in inbox.command(*words, stdin=PASSWORD)
+        assert "226 DT_0000002_KS_CATEGORY.NET accepted" in inbox.command(*words, stdin=PASSWORD)
         said = inbox.command(*words, "--first", "1", code=1, stdin=PASSWORD)
-        assert "553 DT_0000001_KS_CATEGORY.FULL refused" in said
+        assert "553 DT_0000001_KS_CATEGORY.NET refused" in said
         until(lambda: inbox.ask("status")[0]["files"] == {"loaded": 7, "refused": 6}, "all are judged")
+
+
+def test_simulate_lets_an_operator_practise(tmp_path: Path) -> None:
+    with RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}") as inbox:
+        words = ("simulate", "--user", USER, "--password-stdin", "--files", "60", "--rows", "3", "--json")
+        mishaps = ("--gaps", "1", "--duplicates", "2", "--conflicts", "2", "--late", "1", "--shuffle")
+        told = inbox.command(*words, *mishaps, "--connections", "4", stdin=PASSWORD)
+        [done] = json.loads(told[told.index("[\n") : told.rindex("]") + 1])
+        assert (done["sent"], done["refused"], done["conflicts_refused"]) == (63, 0, 2)
+        until(lambda: inbox.ask("status")[0]["files"].get("duplicate") == 2, "all are registered")
+        assert [(gap["first"], gap["last"]) for gap in inbox.ask("gaps")] == [tuple(done["missing"] * 2)]
+        inbox.command("skip", "DT", str(done["missing"][0]))
+        wanted = {"loaded": 59, "duplicate": 2, "refused": 2}
+        until(lambda: inbox.ask("status")[0]["files"] == wanted, "all but the missing one are loaded")
 
 
 def test_the_catalog_lists_apis_by_level_and_one_api_s_fields(run: Run) -> None:

@@ -14,6 +14,9 @@ from random import Random
 from server.errors import InboxError
 from server.simulator.exports import Export
 
+# Enough for an order that nobody would expect, few enough to be held.
+SHUFFLED_AT_ONCE = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -32,7 +35,7 @@ class Reply:
 
     Attributes:
         name: the file.
-        text: the last reply, e.g. `226 DT_0000001_KS_CATEGORY.FULL accepted.`, or how the connection ended.
+        text: the last reply, e.g. `226 DT_0000001_KS_CATEGORY.NET accepted.`, or how the connection ended.
         seconds: from STOR to the reply.
     """
 
@@ -50,21 +53,19 @@ class PushFailed(InboxError):
     """The server cannot be reached, or does not let the user in."""
 
 
-def write(exports: Iterable[Export], folder: Path) -> list[Path]:
+def write(exports: Iterable[Export], folder: Path) -> Iterator[Path]:
     """Write exports into a folder, made if missing; a name appears there when its file is whole.
 
-    Returns the paths in the order of writing. Raises OSError as the file system does.
+    Yields the paths as they are written. Raises OSError as the file system does.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
     for export in exports:
         path = folder / export.name
         # An ending that inboxes know as temporary (contract N6): the folder may be a drop folder.
         aside = folder / f"{export.name}.part"
         with aside.open("wb") as handle:
             handle.writelines(export.chunks())
-        written.append(aside.rename(path))
-    return written
+        yield aside.rename(path)
 
 
 def push(
@@ -82,18 +83,33 @@ def push(
         exports: what to send.
         server: where to.
         connections: how many sessions share the work, each sending one file at a time.
-        shuffle_seed: sends in an order drawn from this seed; None keeps the order given (more than one
-            connection may still overtake each other).
+        shuffle_seed: sends in an order drawn from this seed (see `shuffled`); None keeps the order given
+            (more than one connection may still overtake each other).
         on_reply: called for each reply as it comes, by one thread at a time; for progress.
 
     Raises:
         PushFailed: a session could not be opened; files in flight in other sessions are sent to their end.
     """
-    if shuffle_seed is not None:
-        exports = list(exports)
-        Random(shuffle_seed).shuffle(exports)
-    todo = iter(exports)
     replies: list[Reply] = []
+
+    def take_note(reply: Reply) -> None:
+        replies.append(reply)
+        if on_reply:
+            on_reply(reply)
+
+    push_each(exports, server, take_note, connections, shuffle_seed)
+    return replies
+
+
+def push_each(
+    exports: Iterable[Export],
+    server: Server,
+    on_reply: Callable[[Reply], None],
+    connections: int = 1,
+    shuffle_seed: int | None = None,
+) -> None:
+    """As `push`, but keep nothing: for any number of files. Returns when the last one has its reply."""
+    todo = iter(exports) if shuffle_seed is None else shuffled(exports, shuffle_seed)
     lock = threading.Lock()
     failed = threading.Event()
 
@@ -111,9 +127,7 @@ def push(
                     session.close()
                     session = None
                 with lock:
-                    replies.append(reply)
-                    if on_reply:
-                        on_reply(reply)
+                    on_reply(reply)
         except BaseException:
             failed.set()
             raise
@@ -125,7 +139,20 @@ def push(
         workers = [pool.submit(work) for _ in range(connections)]
     for worker in workers:
         worker.result()
-    return replies
+
+
+def shuffled(exports: Iterable[Export], seed: int) -> Iterator[Export]:
+    """Exports in an order drawn from a seed; of many, none comes more than `SHUFFLED_AT_ONCE` too early."""
+    random = Random(seed)
+    held: list[Export] = []
+    for export in exports:
+        held.append(export)
+        if len(held) > SHUFFLED_AT_ONCE:
+            place = random.randrange(len(held))
+            held[place], held[-1] = held[-1], held[place]
+            yield held.pop()
+    random.shuffle(held)
+    yield from held
 
 
 def _log_in(server: Server) -> ftplib.FTP:
