@@ -46,8 +46,7 @@ class Counter:
                 length = self.field.length or 1
                 if index < len(self.known) and len(self.known[index]) <= length:
                     return self.known[index]
-                initials = "".join(word[0] for word in re.findall("[A-Za-z0-9]+", self.field.name))
-                text = (self.number or f"{initials}{{:05}}").format(index + 1)
+                text = (self.number or _numbered(self.field.name)).format(index + 1)
                 return text if len(text) <= length else _in_letters(index, length)
             case FieldType.DATE | FieldType.DATETIME:
                 return (self.first_day - timedelta(index)).strftime(self.date_format)
@@ -65,6 +64,11 @@ def capacity(of: Field) -> int:
         return int(10 ** ((of.precision or 1) - (of.scale or 0))) - 1
     # Days are counted backwards from the first, to years that still have four digits.
     return 300_000
+
+
+def _numbered(name: str) -> str:
+    """A format for numbers, made of the initials of a field's name."""
+    return "".join(word[0] for word in re.findall("[A-Za-z0-9]+", name)) + "{:05}"
 
 
 def _in_letters(index: int, length: int) -> str:

@@ -21,7 +21,7 @@ def maker(of: Field) -> Maker:
     if of.required:
         some = "-" if of.type is FieldType.STRING else "1"
         return lambda row: made(row) or some
-    return lambda row: "" if row.stable.randrange(_OFTEN_BLANK) == 0 else made(row)
+    return lambda row: "" if row.stable.getrandbits(16) % _OFTEN_BLANK == 0 else made(row)
 
 
 def _made(of: Field) -> Maker:
