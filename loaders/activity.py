@@ -11,7 +11,7 @@ FULL) and for groups it is written down in `inbox_mention`.
 from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
 
-from sqlalchemy import Connection, TableClause, and_, column, func, select, table, update
+from sqlalchemy import Connection, TableClause, and_, column, func, or_, select, table, update
 
 from loaders import dialects
 from loaders.dialects import Upsert, Winner
@@ -162,8 +162,10 @@ class Activity:
         for chunk in chunks(dict.fromkeys(groups), BINDS // len(group)):
             floor = self.floor(api, stream)
             newest = {} if is_key else self._mentions(target, stream, chunk)
+            # Nearly all rows are active and newer than all that could make them otherwise.
+            doubtful = or_(rows.c.version < max(floor, *newest.values(), 0), rows.c.active == 0)
             for condition in among(rows, group, chunk):
-                query = select(rows).where(condition, rows.c.stream == stream)
+                query = select(rows).where(condition, rows.c.stream == stream, doubtful)
                 judged = [
                     (tuple(map(as_written, key)), version, active)
                     for *key, _, version, active in self._connection.execute(query)

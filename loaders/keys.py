@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, TableClause, tuple_
+from sqlalchemy import ColumnElement, TableClause, and_, tuple_
 
 from loaders.fields import Value
 
@@ -16,6 +16,8 @@ Item = TypeVar("Item")
 
 # Values bound in one statement: far below every database's limit, and the statement stays small.
 BINDS = 500
+# So many values of a column may be combined with all those of the next one.
+_FEW = 4
 
 
 def row_key(key: Sequence[Value]) -> str:
@@ -45,10 +47,17 @@ def chunks(items: Iterable[Item], size: int = BINDS) -> Iterator[list[Item]]:
 
 
 def among(table: TableClause, columns: Sequence[str], keys: Iterable[Key]) -> Iterator[ColumnElement[bool]]:
-    """Conditions, one for each portion of the keys: the table's columns are one of them."""
+    """Conditions, one for each portion of the keys: the table's columns are one of them.
+
+    SQLite finds no index for several columns at once and would read the whole table for each portion, so the
+    first columns are named by themselves too, up to one that tells most of the keys apart.
+    """
     compared = [table.c[name] for name in columns]
-    for chunk in chunks(keys, BINDS // len(compared)):
-        if len(compared) == 1:
-            yield compared[0].in_([key[0] for key in chunk])
-        else:
-            yield tuple_(*compared).in_(chunk)
+    for chunk in chunks(keys, BINDS // (len(compared) + 1)):
+        named: list[ColumnElement[bool]] = []
+        for place, compared_column in enumerate(compared):
+            values = {key[place] for key in chunk}
+            named.append(compared_column.in_(values))
+            if len(values) > _FEW:
+                break
+        yield named[0] if len(compared) == 1 else and_(*named, tuple_(*compared).in_(chunk))
