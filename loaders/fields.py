@@ -5,8 +5,9 @@ decimals as text with all their decimals (`12.5000`), days as `2024-01-31`, time
 A text either means exactly one value or is refused; nothing is rounded, cut or guessed.
 
 A column is checked as a whole, at the speed of C: the longest text, the set of its codes, a dictionary that
-remembers what each distinct text became. Only a column that fails is gone through cell by cell, to find the
-refused rows. Both ways give the same answer, which a test holds them to.
+remembers what each distinct text became. A column that fails is halved until the refused rows are found, and
+only what is left around them is gone through cell by cell. Both ways give the same answer, which a test holds
+them to.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,9 @@ from loaders.rejects import Refused, shown
 from loaders.shapes import Field, FieldType
 
 Value = str | int | float | None
+
+# Cells that are not worth halving any more.
+_FEW = 16
 
 # Distinct texts that a column remembers; a full memory is emptied, which costs time and nothing else.
 _REMEMBERED_TEXTS = 50_000
@@ -60,7 +64,14 @@ class Column:
     def values(self, texts: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
         """The values of a column, and the reasons by index where there is none (the value is then None)."""
         checked = self._text_column(texts) if self._is_text else self._converted_column(texts)
-        return (checked, {}) if checked is not None else self._cell_by_cell(texts)
+        if checked is not None:
+            return checked, {}
+        if len(texts) <= _FEW:
+            return self._cell_by_cell(texts)
+        half = len(texts) // 2
+        values, reasons = self.values(texts[:half])
+        others, other_reasons = self.values(texts[half:])
+        return [*values, *others], reasons | {half + i: reason for i, reason in other_reasons.items()}
 
     def _text_column(self, texts: Sequence[str]) -> Sequence[Value] | None:
         if self._trim:
