@@ -2,7 +2,7 @@
 
 SQLite is opened with a write-ahead log, `synchronous=FULL` and foreign keys; a write transaction begins with
 BEGIN IMMEDIATE behind a fair file lock, so that a command gets its turn between two loads (measured: without
-the lock it starves). MariaDB runs in strict mode at READ COMMITTED, in UTC.
+the lock it starves). MariaDB runs in strict mode at READ COMMITTED, in UTC, and rows can be streamed to it.
 """
 
 import contextlib
@@ -16,6 +16,8 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError
+
+from loaders.dialects import streaming
 
 # MariaDB errors that pass by themselves: too many connections, disk full, server shutdown, table full, lock
 # wait time-out, deadlock, read-only, killed, lost or refused connections.
@@ -94,6 +96,8 @@ class Database:
         event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mariadb)
         if self.is_sqlite:
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            streaming.enable(self.engine)
         self._turn = _WriterLock(Path(str(url.database))) if self.is_sqlite else None
 
     @contextlib.contextmanager

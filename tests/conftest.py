@@ -12,6 +12,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,17 @@ def mariadb() -> Iterator[PrivateMariaDB]:
 @pytest.fixture(params=["sqlite", "mariadb"])
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
     """A function that makes one more empty database at each call and returns its SQLAlchemy URL."""
+    with databases(request.param, request, tmp_path) as new:
+        yield new
+
+
+@contextmanager
+def databases(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[], str]]:
+    """The databases of one test, made as they are asked for and dropped at its end."""
     numbers = itertools.count(1)
-    if request.param == "sqlite":
+    if kind == "sqlite":
         # The first one has the plain name, which is the one that people meet in failures.
-        yield lambda: f"sqlite:///{tmp_path / 'inbox'}{_suffix(next(numbers))}.sqlite"
+        yield lambda: f"sqlite:///{folder / 'inbox'}{_suffix(next(numbers))}.sqlite"
         return
     server: PrivateMariaDB = request.getfixturevalue("mariadb")
     made: list[str] = []

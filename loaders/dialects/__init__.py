@@ -1,8 +1,9 @@
 """What is particular to a database: how rows are joined into a table, and at what speed (contract L7.1).
 
-`Upsert` says what is to be done; `sqlite` and `mariadb` write the statement. The rows go to the driver as
-they are, through SQLAlchemy's connection and in its transaction. Identifiers come from the catalog and are
-quoted; values are always bound. The numbers of streams in a statement are integers of ours, never text.
+`Upsert` says what is to be done; `sqlite` and `mariadb` do it, each in the quickest way it has. The rows go
+to the driver as they are, through SQLAlchemy's connection and in its transaction. Identifiers come from the
+catalog and are quoted; values are bound, or streamed apart from the statement. The numbers of streams in a
+statement are integers of ours, never text.
 """
 
 from collections.abc import Sequence
@@ -11,17 +12,18 @@ from typing import Any
 from sqlalchemy import Connection
 
 from loaders.dialects import mariadb, sqlite
-from loaders.dialects.upsert import UnsafeSettings, Upsert, Winner
+from loaders.dialects.upsert import UnsafeSettings, Upsert, ValuesAltered, Winner
 
-__all__ = ["UnsafeSettings", "Upsert", "Winner", "check", "run"]
+__all__ = ["UnsafeSettings", "Upsert", "ValuesAltered", "Winner", "check", "run"]
 
 
 def run(connection: Connection, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Join rows into their table; errors of the database are not caught."""
+    """Join rows into their table, in their order; errors of the database are not caught.
+
+    Raises ValuesAltered if MariaDB would have kept anything but the values given; then nothing was joined.
+    """
     if rows:
-        dialect = sqlite if _is_sqlite(connection) else mariadb
-        statement = dialect.statement(upsert, connection.dialect.identifier_preparer.quote)
-        connection.exec_driver_sql(statement, list(rows))
+        (sqlite if _is_sqlite(connection) else mariadb).run(connection, upsert, rows)
 
 
 def check(connection: Connection) -> None:

@@ -1,7 +1,10 @@
-"""MariaDB and MySQL: `INSERT … ON DUPLICATE KEY UPDATE` of many rows, whose text the driver makes.
+"""MariaDB and MySQL: `INSERT … ON DUPLICATE KEY UPDATE`, of some rows as text, of many from a staging table.
 
-PyMySQL's `executemany` recognises the statement and sends it with as many rows as go into 1 MB, below any
-`max_allowed_packet`.
+For some rows PyMySQL's `executemany` makes the text: it recognises the statement, and sends it with as many
+rows as go into 1 MB, below any `max_allowed_packet`. Many rows are streamed into a temporary table first,
+which takes half the time. `LOAD DATA` alters what does not fit and only warns of it, so any warning is an
+error here, and nothing goes into a real table that way. Making a temporary table does not end the
+transaction. Where it or the streaming is forbidden, all rows go as text.
 
 There is no WHERE here, so each column decides for itself whether the new row wins. Columns are assigned from
 left to right and see what was assigned before them (measured); therefore the marks come last, first the line,
@@ -9,33 +12,108 @@ then the version, then the stream. With the line assigned, a row that wins is eq
 and `<=` still holds for the version; the stream comes last since all comparisons rest on it.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
-from loaders.dialects.upsert import UnsafeSettings, Upsert, Winner
+from loaders.dialects import streaming
+from loaders.dialects.upsert import UnsafeSettings, Upsert, ValuesAltered, Winner
+
+# Measured: from 150 to 200 rows on streaming is quicker.
+STREAMED_ROWS = 200
+
+# No right to make temporary tables (two errors), or LOAD DATA LOCAL is not allowed.
+_FORBIDDEN = {1044, 1142, 1148, 3948, 4166}
+
+_STAGING = "kore_inbox_staging"
+_POSITION = "kore_inbox_position"
+
+log = logging.getLogger(__name__)
+
+# The databases that have forbidden it to this process, by URL.
+_forbidding: set[str] = set()
+
+
+def run(connection: Connection, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Join rows into their table, by the way that is quicker for so many."""
+    database = str(connection.engine.url)
+    if len(rows) >= STREAMED_ROWS and database not in _forbidding:
+        try:
+            _stage(connection, upsert, rows)
+        except DBAPIError as error:
+            if not (error.orig and error.orig.args and error.orig.args[0] in _FORBIDDEN):
+                raise
+            _forbidding.add(database)
+            log.warning(
+                "large files load more slowly: the database allows no LOAD DATA LOCAL from us (%s);"
+                " it takes local_infile=ON and the right CREATE TEMPORARY TABLES",
+                error.orig.args[-1],
+                extra={"action": "load"},
+            )
+        else:
+            _join_staged(connection, upsert)
+            return
+    connection.exec_driver_sql(statement(upsert, connection.dialect.identifier_preparer.quote), list(rows))
 
 
 def statement(upsert: Upsert, quote: Callable[[str], str]) -> str:
-    """The statement, with a `%s` for each column of `upsert`."""
-    columns = ", ".join(quote(column) for column in upsert.columns)
-    places = ", ".join("%s" for _ in upsert.columns)
+    """The statement for rows as text, with a `%s` for each column of `upsert`."""
+    return _upsert(upsert, quote, f"VALUES ({', '.join('%s' for _ in upsert.columns)})")
+
+
+def _upsert(upsert: Upsert, quote: Callable[[str], str], rows: str) -> str:
+    table = quote(upsert.table)
+    columns = ", ".join(map(quote, upsert.columns))
     beats = "<" if upsert.winner is Winner.HIGHEST else ">"
     wins = (
-        f"stream = VALUES(stream) AND (version {beats} VALUES(version)"
-        f" OR version = VALUES(version) AND line {beats}= VALUES(line))"
+        f"{table}.stream = VALUES(stream) AND ({table}.version {beats} VALUES(version)"
+        f" OR {table}.version = VALUES(version) AND {table}.line {beats}= VALUES(line))"
     )
     if upsert.beaten:
-        wins = f"{wins} OR stream IN ({', '.join(str(int(stream)) for stream in upsert.beaten)})"
+        wins = f"{wins} OR {table}.stream IN ({', '.join(str(int(stream)) for stream in upsert.beaten)})"
     changed = ", ".join(
-        f"{name} = IF({wins}, VALUES({name}), {name})"
+        f"{table}.{name} = IF({wins}, VALUES({name}), {table}.{name})"
         for name in (*map(quote, upsert.data), "line", "version", "stream")
     )
     # Nothing in it comes from a file: names are the catalog's, quoted, and numbers are ours.
-    return (
-        f"INSERT INTO {quote(upsert.table)} ({columns}) VALUES ({places})"  # noqa: S608 - see above
-        f" ON DUPLICATE KEY UPDATE {changed}"
+    return f"INSERT INTO {table} ({columns}) {rows} ON DUPLICATE KEY UPDATE {changed}"
+
+
+def _stage(connection: Connection, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Stream rows into a new temporary table; ValuesAltered if one of them is not there as it is."""
+    quote = connection.dialect.identifier_preparer.quote
+    columns = ", ".join(map(quote, upsert.columns))
+    # An engine without transactions is enough for it, and takes a tenth of the server's time off.
+    engine = "Aria" if getattr(connection.dialect, "is_mariadb", False) else "InnoDB"
+    # One may be left of a load that failed.
+    connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {_STAGING}")
+    # Names are the catalog's, quoted.
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE {_STAGING} ({_POSITION} INT AUTO_INCREMENT PRIMARY KEY) ENGINE={engine}"  # noqa: S608
+        f" AS SELECT {columns} FROM {quote(upsert.table)} LIMIT 0"
     )
+    went_in = streaming.load(
+        connection,
+        f"LOAD DATA LOCAL INFILE 'rows' INTO TABLE {_STAGING} {streaming.FORMAT} ({columns})",
+        rows,
+    )
+    warning = connection.exec_driver_sql("SHOW WARNINGS LIMIT 1").first()
+    if warning is not None:
+        raise ValuesAltered(f"{upsert.table}: {warning[2]} ({warning[1]})")
+    if went_in != len(rows):
+        raise ValuesAltered(f"{upsert.table}: {went_in:,} of {len(rows):,} rows reached the database")
+
+
+def _join_staged(connection: Connection, upsert: Upsert) -> None:
+    quote = connection.dialect.identifier_preparer.quote
+    columns = ", ".join(map(quote, upsert.columns))
+    # In their order: a row's parent in the same table has to be there before it.
+    staged = f"SELECT {columns} FROM {_STAGING} ORDER BY {_POSITION}"  # noqa: S608 - as above
+    connection.exec_driver_sql(_upsert(upsert, quote, staged))
+    connection.exec_driver_sql(f"DROP TEMPORARY TABLE {_STAGING}")
 
 
 def check(connection: Connection) -> None:

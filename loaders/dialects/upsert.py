@@ -15,6 +15,10 @@ class UnsafeSettings(RuntimeError):
     """The connection is set so that the database would alter values instead of refusing them."""
 
 
+class ValuesAltered(RuntimeError):
+    """The database has not kept the values that it was given; the load fails."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upsert:
     """Rows of the stream `stream` for one table; `columns` end with stream, version, line, file_id.
