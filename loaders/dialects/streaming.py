@@ -9,7 +9,7 @@ The packets are PyMySQL's private matter: tests/loaders/test_streaming.py fails 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from types import NoneType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
@@ -80,14 +80,12 @@ def _packets(rows: Sequence[Sequence[Any]]) -> Iterator[bytes]:
 
 
 def _texts(values: Sequence[Any]) -> Iterable[str]:
-    """A column's values as texts in which nothing but an escape begins with a backslash."""
+    """A column's values as texts in which a backslash is the beginning of an escape, and nothing else."""
     kinds = set(map(type, values))
-    if kinds == {str}:
-        whole = "".join(values)
-        is_plain = not any(character in whole for character in _SPECIAL)
-        return values if is_plain else [text.translate(_ESCAPED) for text in values]
     if kinds == {int}:
         return map(str, values)
-    if kinds == {type(None)}:
-        return repeat(_NULL, len(values))
+    if kinds <= {str, NoneType}:
+        whole = "".join(filter(None, values))
+        if not any(character in whole for character in _SPECIAL):
+            return values if NoneType not in kinds else [_NULL if text is None else text for text in values]
     return [_NULL if value is None else str(value).translate(_ESCAPED) for value in values]
