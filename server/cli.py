@@ -572,7 +572,7 @@ def simulate(
     inbox = _inbox() if user is not None else None
     due = first or (inbox.due(plan.source, plan.integration) if inbox else FIRST_SEQUENCE)
     plan = replace(plan, first_sequence=due)
-    catalog = inbox.catalog if inbox else read_catalog()
+    catalog = inbox.catalog if inbox else load_catalog(load_settings(_conf()))
     try:
         disturbed = simulator.Disturbed(plan, mishaps, catalog)
     except ValueError as error:

@@ -419,7 +419,7 @@ def test_simulate_tells_what_it_did_wrong_on_purpose(run: Run, tmp_path: Path) -
     code, said, _ = run("simulate", "--folder", str(out), "--files", "60", *options)
     assert code == 0
     assert said.count("bad row: ") == 3
-    [done] = _json(run, "simulate", "--folder", str(tmp_path / "again"), "--files", "60", *options)
+    [done] = json_of(run, "simulate", "--folder", str(tmp_path / "again"), "--files", "60", *options)
     assert f"never sent: {', '.join(f'{number:07}' for number in sorted(done['missing']))}" in said
     assert {kind: len(done[kind]) for kind in ("missing", "duplicates", "conflicts", "late", "bad_rows")} == {
         "missing": 2, "duplicates": 1, "conflicts": 1, "late": 1, "bad_rows": 3,
