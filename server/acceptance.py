@@ -16,11 +16,19 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from server import answers
+from server import answers, unnumbered
 from server.answers import Answer, printable, shown
 from server.config import Settings
 from server.errors import InboxError, TemporaryFault
-from server.names import FileName, NameRefused, is_temporary, parse
+from server.names import (
+    FileName,
+    NameRefused,
+    is_temporary,
+    is_unsequenced,
+    parse,
+    parse_shown,
+    parse_unsequenced,
+)
 from server.outlook import Outlook, View
 from server.pending import Entry, Pending
 from server.sent import SHOWN_AT_MOST, SHOWN_SECONDS, Sent
@@ -78,7 +86,7 @@ class Acceptance:
 
     def load(self) -> None:
         """Take up what an earlier receiver has left in the spool."""
-        self._pending.load()
+        self._pending.load(self._name_of)
         for receipt in self._spool.recent(SHOWN_SECONDS, SHOWN_AT_MOST):
             if receipt.refusal is None:
                 self.sent.accepted(receipt)
@@ -172,39 +180,52 @@ class Acceptance:
     def _take(self, proto: Receipt, user: User, last_look: LastLook) -> Answer:
         """Accept or refuse durable bytes under a name that is not temporary."""
         try:
-            name = parse(proto.name)
+            name = self._name(proto.name, user)
         except NameRefused as error:
             return self._refuse(proto, shown(proto.name), str(error), last_look)
         if name.source not in user.sources:
             reason = f"{user.name} may not push files of {name.source}"
             return self._refuse(proto, str(name), reason, last_look)
-        if name.is_fix:
-            return self._accept(proto, answers.fix(name), last_look)
+        proto = replace(proto, source=None if name.sequence else name.source)
         # One at a time per number: a second copy must not hear "already received" of what is not durable yet.
-        with self._turns.hold((name.source, name.sequence)):
+        with self._turns.hold((name.source, name.sequence if name.has_own_number else str(name))):
             verdict, sentence = self._judge(Entry.of(name, proto))
             if verdict is Verdict.CONFLICT:
                 return self._refuse(proto, str(name), sentence, last_look)
-            return self._accept(proto, sentence, last_look, lambda receipt: self._pending.add(name, receipt))
-
-    def _accept(
-        self,
-        proto: Receipt,
-        sentence: str,
-        last_look: LastLook,
-        at_once: Callable[[Receipt], None] = lambda _receipt: None,
-    ) -> Answer:
-        """The instant of acceptance, and what follows it, beginning with `at_once`."""
-        receipt = replace(proto, id=self._spool.new_id(proto.data))
-        self._spool.accept(receipt, last_look)
-        _afterwards(lambda: at_once(receipt))
+            receipt = replace(proto, id=self._spool.new_id(proto.data))
+            self._spool.accept(receipt, last_look)
+            _afterwards(lambda: self._pending.add(name, receipt))
         _afterwards(lambda: self.sent.accepted(receipt))
         _afterwards(self._spool.nudge)
         _say("accept", sentence, receipt)
         return Answer(226, sentence)
 
+    def _name(self, text: str, user: User) -> FileName:
+        """A name as a user may give it (contract N4, N7).
+
+        Raises:
+            NameRefused: it is none, or one that he may not give.
+        """
+        try:
+            return parse(text)
+        except NameRefused as error:
+            if not is_unsequenced(text):
+                raise
+            if not user.unsequenced:
+                more = "names without source and sequence are for users added with --unsequenced"
+                raise NameRefused(f"{error}; {more}") from None
+        return parse_unsequenced(text, user.sources[0], self._known_apis())
+
+    def _name_of(self, receipt: Receipt) -> FileName:
+        """The name of an accepted file."""
+        if receipt.source is None:
+            return parse_shown(receipt.name)
+        return parse_unsequenced(receipt.name, receipt.source, self._known_apis())
+
     def _judge(self, entry: Entry) -> tuple[Verdict, str]:
         """What an arrival means and what its sender hears; for a conflict, the reason (contract A6, A7)."""
+        if not entry.name.has_own_number:
+            return self._judge_unnumbered(entry)
         name = entry.name
         waiting = self._pending.of(name)
         view = self._look(name)
@@ -226,6 +247,16 @@ class Acceptance:
         state = None if holder is None else holder.state
         return verdict, answers.accepted(name, verdict, due, state, self._scope)
 
+    def _judge_unnumbered(self, entry: Entry) -> tuple[Verdict, str]:
+        """The same for a name that takes no number of its sender's (contract E3, N7)."""
+        name = entry.name
+        # The spool first: what is registered in between is then seen at least once.
+        waiting = [earlier.sha256_lf for earlier in self._pending.of(name)]
+        view = self._look(name)
+        if unnumbered.came_before(name, entry.sha256_lf, waiting, view):
+            return Verdict.DUPLICATE, answers.already_received(name)
+        return Verdict.IN_TURN, unnumbered.sentence(name, self._stranger(name), view)
+
     def _arrival(self, entry: Entry, holder: Holder | None) -> Arrival:
         begins_with_holder = (
             holder is not None
@@ -245,7 +276,9 @@ class Acceptance:
         if name.api not in self._known_apis():
             return f"the API {name.api}"
         known = self._inbox.integrations
-        return f"the integration {name.integration}" if known and name.integration not in known else ""
+        if not known or not name.integration or name.integration in known:
+            return ""
+        return f"the integration {name.integration}"
 
     def _look(self, name: FileName) -> View | None:
         try:

@@ -24,7 +24,7 @@ from server.database import Database
 from server.errors import InboxError, UsageError
 from server.intake import Intake
 from server.migrate import is_prepared, prepare
-from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, Mode, parse
+from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, Mode, parse_shown
 from server.sequence import REPLACEABLE, Range, Scope, Version, gaps, stream_called, version_of
 from server.spool import Spool
 from server.states import Cause, Event, State, leaving_by
@@ -161,7 +161,7 @@ class Inbox:
         """
         with self.database.read() as connection:
             row = self.find(connection, text)
-        name = None if row.api is None else parse(row.name)
+        name = None if row.api is None else parse_shown(row.name)
         if name is None or not row.holder:
             raise UsageError(f"{row.name} (file {row.id}) has no number that a corrected copy could take.")
         if path.suffix.lower() == ".fix":

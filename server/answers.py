@@ -56,7 +56,7 @@ def accepted(name: FileName, verdict: Verdict, due: Version, holder: State | Non
         scope: what counts together.
     """
     if verdict is Verdict.DUPLICATE:
-        return f"{name} already received"
+        return already_received(name)
     if verdict is Verdict.REPLACEMENT:
         return f"{name} accepted; it replaces the one {_BEFORE.get(holder, 'before, which was cut short')}."
     if verdict is Verdict.TOO_EARLY:
@@ -76,6 +76,16 @@ _BEFORE: dict[State | None, str] = {
 def fix(name: FileName) -> str:
     """For corrected rows, which need no number (contract E3)."""
     return f"{name} accepted; its rows go in with {name.mended}."
+
+
+def unsequenced(name: FileName) -> str:
+    """For a file whose name has no number, so that nothing can be missing before it (contract N7)."""
+    return f"{name} accepted; it is numbered in the order in which it came, and will be loaded now."
+
+
+def already_received(name: FileName) -> str:
+    """For a repetition (contract A6)."""
+    return f"{name} already received"
 
 
 def quarantined(name: FileName, what: str) -> str:

@@ -24,7 +24,16 @@ from server.config import Settings
 from server.database import Database
 from server.errors import UsageError
 from server.intake import stranger
-from server.names import FIRST_SEQUENCE, FileName, Mode, NameRefused, parse
+from server.names import (
+    FIRST_SEQUENCE,
+    FileName,
+    Mode,
+    NameRefused,
+    is_unsequenced,
+    parse_shown,
+    parse_unsequenced,
+    split,
+)
 from server.sequence import stream_of, version_of
 from server.spool import Spool
 from server.states import State
@@ -113,7 +122,7 @@ class Desk:
 
     def _subject(self, file: str, path: Path, name: str, api: str | None, source: str | None) -> Subject:
         try:
-            known = parse(name)
+            known = self._known(name, source)
         except NameRefused as error:
             if api is None:
                 verdict = Verdict(file, None, (source or "").upper(), State.REFUSED, f"{error}.")
@@ -134,6 +143,12 @@ class Desk:
         if known.api not in self.catalog:
             raise UsageError(f"The catalog has no API {known.api}.", todo="See `kore-inbox catalog`.")
         return subject
+
+    def _known(self, name: str, source: str | None) -> FileName:
+        """What a name says; without source and sequence it needs the one that is given (contract N7)."""
+        if source and is_unsequenced(name):
+            return parse_unsequenced(name, source.upper(), self.catalog)
+        return split(parse_shown(name), self.catalog)
 
     def check(self, subject: Subject, found: Found) -> Verdict:
         """Check a file's rows by themselves; each refused one is told to `found`."""

@@ -171,21 +171,32 @@ def user_add(
     source: Annotated[
         list[str], typer.Option("--source", help="A source that the user may send; repeatable.")
     ],
+    unsequenced: Annotated[
+        bool,
+        typer.Option(
+            "--unsequenced", help="Take names without source and sequence from him too, e.g. ORDERS.net."
+        ),
+    ] = False,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
 ) -> None:
     """Add an FTP user, or give him a new password and new sources."""
     conf = _conf()
-    users.add_user(conf, name, _password(password_stdin, confirm=True), source)
-    say(f"user {name} may send files of {', '.join(source).upper()}.")
+    password = _password(password_stdin, confirm=True)
+    user = users.add_user(conf, name, password, source, unsequenced=unsequenced)
+    too = ", also under names without source and sequence" if unsequenced else ""
+    say(f"user {name} may send files of {', '.join(user.sources)}{too}.")
 
 
 @user_app.command("list")
 def user_list(json: Json = False) -> None:
     """List FTP users and the sources that they may send."""
-    records = [{"name": user.name, "sources": list(user.sources)} for user in users.list_users(_conf())]
-    show(records, ("name", "sources"), json_wanted=json, empty="There are no users.")
+    records = [
+        {"name": user.name, "sources": list(user.sources), "unsequenced": user.unsequenced}
+        for user in users.list_users(_conf())
+    ]
+    show(records, ("name", "sources", "unsequenced"), json_wanted=json, empty="There are no users.")
 
 
 @user_app.command("remove")

@@ -30,6 +30,7 @@ from server.database import Database, is_away, passes_by_itself
 from server.intake import Intake, strangers
 from server.ledger import now_utc
 from server.migrate import prepare
+from server.names import parse_shown, split
 from server.spool import Spool
 from server.states import Cause, Event, State
 from server.waves import Ready, is_stuck, wave
@@ -150,7 +151,7 @@ class Dispatcher:
                 reason = "the loader stopped before it had committed"
                 ledger.move(connection, row.id, Event.POSTPONED, now, reason=reason)
             for row in strangers(connection):
-                if row.api in self.catalog:
+                if split(parse_shown(row.name), self.catalog).api in self.catalog:
                     reason = "the catalog may know it now"
                     self.intake.rejudge(connection, row, now, by=OURSELVES, reason=reason)
 

@@ -17,7 +17,7 @@ from loaders.options import SourceOptions
 from loaders.records import forget_rows, reject_rows, rejected_row
 from loaders.rejects import Reject
 from server import ledger
-from server.names import FileName, parse
+from server.names import FileName, parse_shown
 from server.spool import Spool
 from server.states import Event
 
@@ -32,13 +32,13 @@ class Fix:
 
 def name_of(row: Row[Any]) -> FileName | None:
     """The name of a file of the ledger if that is a fix."""
-    name = None if row.api is None else parse(row.name)
+    name = None if row.api is None else parse_shown(row.name)
     return name if name is not None and name.is_fix else None
 
 
 def of(connection: Connection, row: Row[Any], spool: Spool, options: SourceOptions) -> list[Fix]:
     """The fixes of a file that is about to load, in order of acceptance."""
-    fixes = ledger.fixes(connection, str(parse(row.name).fix), row.stream_id, row.version)
+    fixes = ledger.fixes(connection, str(parse_shown(row.name).fix), row.stream_id, row.version)
     return [Fix(fix.id, _read(spool, fix.data, options)) for fix in fixes]
 
 

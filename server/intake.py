@@ -5,7 +5,7 @@ carried out. The same functions judge a file anew when it is replayed.
 """
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, select
 from loaders import records
 from server import fixes, ledger, schema
 from server.config import Settings
-from server.names import FileName, NameRefused, parse
+from server.names import FileName, NameRefused, parse, parse_shown, parse_unsequenced, split
 from server.sequence import Arrival, Holder, Verdict, Version, judge, stream_of, version_of
 from server.spool import Receipt, Spool
 from server.states import Cause, Event, State
@@ -70,7 +70,7 @@ class Intake:
             streams: those that this transaction has opened, and so has locked, as they are now.
         """
         try:
-            name = parse(receipt.name)
+            name = self._name(receipt)
         except NameRefused as error:
             file_id = ledger.add_file(connection, receipt, None, now)
             _refuse(connection, file_id, Cause.BAD_NAME, receipt.refusal or str(error), now)
@@ -81,6 +81,9 @@ class Intake:
             return False
         key = stream_of(name, self.settings.sequence.scope)
         stream = streams.get(key) or self._open_stream(connection, name, now)
+        if not name.sequence:
+            is_duplicate, streams[key] = self._number(connection, receipt, name, stream, now)
+            return is_duplicate
         version = version_of(name.sequence, stream.expected)
         if name.is_fix:
             streams[key] = stream
@@ -129,11 +132,13 @@ class Intake:
         if fix is not None:
             self._place_fix(connection, row, fix, now)
             return
-        name = parse(row.name)
+        name = split(parse_shown(row.name), self.known_apis())
         stream = self._open_stream(connection, name, now)
         version = Version.of(row.version) if row.holder else version_of(name.sequence, stream.expected)
         case = _Case(row.id, name, version, row.sha256_lf, row.size_bytes, row.data, row.sender)
         if row.holder:
+            # The catalog may tell the two apart in another way than it did.
+            ledger.change(connection, row.id, integration=name.integration, api=name.api)
             self._place(connection, case, stream, now)
         else:
             holding = ledger.holder(connection, stream.id, version)
@@ -145,6 +150,36 @@ class Intake:
                 holder=1 if holding is None else None,
             )
             self._judge(connection, case, stream, holding, now)
+
+    def _name(self, receipt: Receipt) -> FileName:
+        """The name of a file that has come; NameRefused if it is none."""
+        if receipt.source is not None:
+            return parse_unsequenced(receipt.name, receipt.source, self.known_apis())
+        # An operator may give a corrected copy the name that the inbox gave; a sender was refused then.
+        return parse_shown(receipt.name) if receipt.refusal is None else parse(receipt.name)
+
+    def _number(
+        self, connection: Connection, receipt: Receipt, name: FileName, stream: ledger.Stream, now: datetime
+    ) -> tuple[bool, ledger.Stream]:
+        """Give a file the next number, unless it repeats the one just before it (contract N7).
+
+        Returns:
+            whether it does, and the stream as it is then.
+        """
+        for before in ledger.last_of(connection, stream.id, name):
+            if before.sha256_lf == receipt.sha256_lf:
+                named = replace(name, sequence=before.sequence)
+                file_id = ledger.add_file(connection, receipt, named, now, stream_id=stream.id)
+                reason = f"the same bytes as file {before.id}, which came just before"
+                ledger.move(connection, file_id, Event.SAME_AGAIN, now, reason=reason)
+                if before.state == State.QUARANTINED:
+                    self.rejudge(connection, before, now, by=receipt.user, reason="it came again")
+                return True, stream
+        due = stream.expected
+        named = replace(name, sequence=due.sequence)
+        file_id = ledger.add_file(connection, receipt, named, now, stream_id=stream.id, version=due, holder=1)
+        case = _Case(file_id, named, due, receipt.sha256_lf, receipt.size_bytes, receipt.data, receipt.user)
+        return False, self._count(connection, case, stream, now)
 
     def _open_stream(self, connection: Connection, name: FileName, now: datetime) -> ledger.Stream:
         rank = self.settings.source(name.source).rank
@@ -207,14 +242,15 @@ class Intake:
         holding = ledger.holder(connection, row.stream_id, Version.of(row.version))
         if holding is None or holding.name != str(name.mended):
             return
-        if holding.state == State.LOADED or holding.cause == Cause.REJECTED_ROWS:
+        had_too_many = holding.state == State.QUARANTINED and holding.cause == Cause.REJECTED_ROWS
+        if holding.state == State.LOADED or had_too_many:
             self.rejudge(connection, holding, now, by=by, reason=reason)
 
     def _drop_fixes(self, connection: Connection, row: Row[Any], now: datetime) -> None:
         """The fixes of a file that is replaced as a whole mean nothing for its successor's lines."""
         if row.api is None:
             return
-        for fix in ledger.fixes(connection, str(parse(row.name).fix), row.stream_id, row.version):
+        for fix in ledger.fixes(connection, str(parse_shown(row.name).fix), row.stream_id, row.version):
             ledger.move(connection, fix.id, Event.REPLACED, now, reason=f"{row.name} was sent anew")
             records.forget_rows(connection, fix.id)
 
@@ -259,7 +295,7 @@ def stranger(name: FileName, apis: Container[str], integrations: Sequence[str]) 
     """
     if name.api not in apis:
         return f"the catalog has no API {name.api}; the file is judged anew when it has one"
-    if integrations and name.integration not in integrations:
+    if integrations and name.integration and name.integration not in integrations:
         return f"the settings have no integration {name.integration}; it is judged anew when they have"
     return ""
 

@@ -163,6 +163,18 @@ def fixes(connection: Connection, name: str, stream_id: int, version: int) -> li
     return list(connection.execute(query.order_by(_file.c.id)))
 
 
+def last_of(connection: Connection, stream_id: int, name: FileName) -> list[Row[Any]]:
+    """Of the files of a stream that the inbox numbers, the last one of that name, if there is one (N7)."""
+    query = select(_file).where(
+        _file.c.stream_id == stream_id,
+        _file.c.holder == 1,
+        _file.c.integration == name.integration,
+        _file.c.api == name.api,
+        _file.c.mode == name.mode,
+    )
+    return list(connection.execute(query.order_by(_file.c.version.desc()).limit(1)))
+
+
 def as_holder(row: Row[Any]) -> Holder:
     """What `sequence.judge` needs to know of a file."""
     return Holder(row.name, State(row.state), row.sha256_lf, row.size_bytes, row.sha256)

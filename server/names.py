@@ -4,10 +4,13 @@
 which API specifies it, and whether it is a net change or a full refresh (contract N1). Nothing here knows
 whether the API exists or whether the number is due; that is for `catalog` and `sequence`.
 
-`DT_0000017_KS_ORDERS.NET.FIX` has corrected rows of the file that it names, and no number of its own (E3).
+Two kinds of names bring no number of their own. `DT_0000017_KS_ORDERS.NET.FIX` is a fix: corrected rows of
+the file that it names (contract E3). `KS_ORDERS.NET` is unsequenced: the inbox numbers such files as they
+come, and shows them as `DT_U0000001_KS_ORDERS.NET` (contract N7).
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -18,10 +21,25 @@ LAST_SEQUENCE = 9_999_999
 MAX_LENGTH = 120
 
 _PART = r"[A-Za-z0-9-]{1,30}"
-_NAME = re.compile(
-    rf"(?P<source>{_PART})_(?P<sequence>[0-9]{{6,7}})_(?P<integration>{_PART})"
-    r"_(?P<api>[A-Za-z0-9][A-Za-z0-9_-]{0,39})\.(?P<mode>NET|FULL)(?P<fix>\.FIX)?",
-    re.IGNORECASE | re.ASCII,
+_API = r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
+_MODE = r"\.(?P<mode>NET|FULL)"
+_FIX = ".FIX"
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE | re.ASCII)
+
+
+_NAME = _compiled(
+    rf"(?P<source>{_PART})_(?P<sequence>[0-9]{{6,7}})_(?P<integration>{_PART})_(?P<api>{_API}){_MODE}"
+)
+# As the ledger shows a file whose sender does not count; no sender may claim such a name.
+_GIVEN = _compiled(
+    rf"(?P<source>{_PART})_U(?P<sequence>[0-9]{{6,7}})_(?:(?P<integration>{_PART})_)?(?P<api>{_API}){_MODE}"
+)
+# A second part of digits alone is a sequence that went wrong, one like U0000001 was given by an inbox.
+_UNSEQUENCED = _compiled(
+    rf"(?![^_]*_(?:[0-9]+[_.]|U[0-9]{{6,7}}_))(?:(?P<integration>{_PART})_)?(?P<api>{_API}){_MODE}"
 )
 
 
@@ -36,7 +54,8 @@ class Mode(StrEnum):
 class FileName:
     """A name that follows the grammar, in upper case (contract N3).
 
-    `sequence` runs from 1 to 9999999 and is always shown with seven digits (contract N2).
+    `sequence` runs from 1 to 9999999 and is always shown with seven digits (contract N2). Of an unsequenced
+    name it is 0 until the inbox has given it a number, and `integration` may be empty (contract N7).
     """
 
     source: str
@@ -44,25 +63,38 @@ class FileName:
     integration: str
     api: str
     mode: Mode
+    is_unsequenced: bool = False
     is_fix: bool = False
 
     def __str__(self) -> str:
-        return f"{self.stem}_{self.integration}_{self.api}.{self.mode}{'.FIX' if self.is_fix else ''}"
+        number = f"{self.stem}_" if self.sequence else ""
+        return f"{number}{self.unnumbered}{_FIX if self.is_fix else ''}"
+
+    @property
+    def has_own_number(self) -> bool:
+        """Whether its sender has numbered it, so that it takes a number (contract S2, S5)."""
+        return not (self.is_fix or self.is_unsequenced)
 
     @property
     def stem(self) -> str:
         """Source and number, e.g. `DT_0000017`: enough to tell an operator which file is meant."""
-        return f"{self.source}_{self.sequence:07d}"
+        return f"{self.source}_{'U' if self.is_unsequenced else ''}{self.sequence:07d}"
 
     @property
-    def fix(self) -> "FileName":
-        """The name under which corrected rows of this file come."""
-        return replace(self, is_fix=True)
+    def unnumbered(self) -> str:
+        """Without source and number, e.g. `KS_ORDERS.NET`."""
+        integration = f"{self.integration}_" if self.integration else ""
+        return f"{integration}{self.api}.{self.mode}"
 
     @property
     def mended(self) -> "FileName":
-        """The file whose rows a fix corrects."""
+        """The file that a fix belongs to."""
         return replace(self, is_fix=False)
+
+    @property
+    def fix(self) -> "FileName":
+        """The name by which corrected rows of this file come."""
+        return replace(self, is_fix=True)
 
 
 class NameRefused(ValueError):
@@ -70,27 +102,78 @@ class NameRefused(ValueError):
 
 
 def parse(text: str) -> FileName:
-    """Read a file name, whatever its case (contract N1 to N3).
+    """Read a file name as a sender may give it, whatever its case (contract N1 to N3, E3).
 
     Six digits are read too, as the convention's only published example has them.
 
     Raises:
         NameRefused: the name is outside the grammar; nothing can be said about its sequence.
     """
-    match = _NAME.fullmatch(text) if len(text) <= MAX_LENGTH else None
-    if match is None:
+    name = parse_shown(text)
+    if name.is_unsequenced and not name.is_fix:
         raise NameRefused(_what_is_wrong(text))
+    return name
+
+
+def parse_shown(text: str) -> FileName:
+    """Read a file name as the inbox shows it, which may have a number that the inbox has given (N7).
+
+    Raises:
+        NameRefused: as `parse`.
+    """
+    is_fix = text.upper().endswith(_FIX)
+    stem = text[: -len(_FIX)] if is_fix else text
+    match = (_NAME.fullmatch(stem) or _GIVEN.fullmatch(stem)) if len(stem) <= MAX_LENGTH else None
+    if match is None:
+        raise NameRefused(_what_is_wrong(stem))
     sequence = int(match["sequence"])
     if sequence < FIRST_SEQUENCE:
         raise NameRefused("the sequence starts at 0000001")
     return FileName(
         source=match["source"].upper(),
         sequence=sequence,
-        integration=match["integration"].upper(),
+        integration=(match["integration"] or "").upper(),
         api=match["api"].upper(),
         mode=Mode(match["mode"].upper()),
-        is_fix=match["fix"] is not None,
+        is_unsequenced=match.re is _GIVEN,
+        is_fix=is_fix,
     )
+
+
+def parse_unsequenced(text: str, source: str, apis: Collection[str]) -> FileName:
+    """Read a name that has neither source nor sequence, e.g. `ORDERS.net` or `KS_ORDERS.full` (contract N7).
+
+    Args:
+        text: as sent.
+        source: of its sender.
+        apis: those that are known. `CUST_PARTS` is the API, and not `PARTS` for `CUST`, if it is one of them.
+
+    Raises:
+        NameRefused: it is no such name.
+    """
+    match = _UNSEQUENCED.fullmatch(text) if len(text) <= MAX_LENGTH else None
+    if match is None:
+        raise NameRefused(_what_is_wrong(text))
+    name = FileName(
+        source=source,
+        sequence=0,
+        integration=(match["integration"] or "").upper(),
+        api=match["api"].upper(),
+        mode=Mode(match["mode"].upper()),
+        is_unsequenced=True,
+    )
+    return split(name, apis)
+
+
+def split(name: FileName, apis: Collection[str]) -> FileName:
+    """An unsequenced name with integration and API told apart by the APIs that are known."""
+    whole = name.unnumbered.rpartition(".")[0]
+    return replace(name, integration="", api=whole) if name.is_unsequenced and whole in apis else name
+
+
+def is_unsequenced(text: str) -> bool:
+    """Whether a name has the form of those without source and sequence (contract N7)."""
+    return len(text) <= MAX_LENGTH and _UNSEQUENCED.fullmatch(text) is not None
 
 
 def is_temporary(text: str, suffixes: tuple[str, ...]) -> bool:
@@ -106,7 +189,7 @@ def is_temporary(text: str, suffixes: tuple[str, ...]) -> bool:
 def _what_is_wrong(text: str) -> str:
     if len(text) > MAX_LENGTH:
         return f"the name has {len(text)} characters, {MAX_LENGTH} are allowed"
-    stem, dot, mode = text.removesuffix(".fix").removesuffix(".FIX").rpartition(".")
+    stem, dot, mode = text.rpartition(".")
     if not dot or mode.upper() not in Mode.__members__:
         return "the name must end in .NET or .FULL"
     parts = stem.split("_", 3)

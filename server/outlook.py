@@ -34,6 +34,8 @@ class View:
         holder_data: the name of the holder's bytes in the spool.
         arrived: versions that are held from `expected` on, ascending, a thousand at most.
         skipped: ranges given up from `expected` on, ascending.
+        repeated: of a name that takes no number, the digests (with CRLF as LF) of the registered files that
+            it would repeat, see `unnumbered`.
     """
 
     version: Version
@@ -42,6 +44,7 @@ class View:
     holder_data: str = ""
     arrived: tuple[Version, ...] = ()
     skipped: tuple[Range, ...] = ()
+    repeated: frozenset[str] = frozenset()
 
 
 class Outlook(Protocol):
@@ -90,6 +93,13 @@ class LedgerOutlook:
             first = ledger.FIRST_EXPECTED
             return View(version=version_of(name.sequence, first), expected=first)
         version = version_of(name.sequence, stream.expected)
+        if not name.has_own_number:
+            if name.is_fix:
+                before = ledger.fixes(connection, str(name), stream.id, int(version))
+            else:
+                before = ledger.last_of(connection, stream.id, name)
+            repeated = frozenset(row.sha256_lf for row in before)
+            return View(version=version, expected=stream.expected, repeated=repeated)
         held = ledger.arrived(connection, stream.id, stream.expected)
         row = ledger.holder(connection, stream.id, version)
         return View(

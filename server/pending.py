@@ -1,4 +1,4 @@
-"""Receipts that the ledger does not know yet, kept in memory by stream and number.
+"""Receipts that the ledger does not know yet, kept in memory by stream and number, or else by name.
 
 The receiver judges an arrival by the ledger and by these (contract A3). Most live for milliseconds; while
 the database is away they pile up, so what is asked of them must stay cheap with tens of thousands: the number
@@ -8,11 +8,11 @@ that is due is found by bisection, not by counting.
 import threading
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import merge
 
-from server.names import LAST_SEQUENCE, FileName, NameRefused, parse
+from server.names import LAST_SEQUENCE, FileName, NameRefused
 from server.outlook import View
 from server.sequence import (
     ROLLOVER_BELOW,
@@ -81,35 +81,43 @@ class Pending:
         self._scope = scope
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
+        self._named: dict[tuple[str, str], list[Entry]] = {}
         self._prune_at = 0.0
 
-    def load(self) -> None:
-        """Read what waits in the spool."""
+    def load(self, name_of: Callable[[Receipt], FileName]) -> None:
+        """Read what waits in the spool; `name_of` raises NameRefused."""
         for receipt_id in self._spool.pending_ids():
             receipt = self._spool.read(receipt_id)
             if receipt is None or receipt.refusal is not None:
                 continue
             try:
-                name = parse(receipt.name)
+                name = name_of(receipt)
             except NameRefused:
                 continue
-            if not name.is_fix:
-                self.add(name, receipt)
+            self.add(name, receipt)
 
     def add(self, name: FileName, receipt: Receipt) -> None:
         """Note an accepted file whose receipt is in place."""
         with self._lock:
             self._prune()
-            self._streams.setdefault(stream_of(name, self._scope), _Stream()).add(Entry.of(name, receipt))
+            entry = Entry.of(name, receipt)
+            if name.has_own_number:
+                self._streams.setdefault(stream_of(name, self._scope), _Stream()).add(entry)
+            else:
+                self._named.setdefault((name.source, str(name)), []).append(entry)
 
     def of(self, name: FileName) -> list[Entry]:
-        """The files that wait under the number of `name`, in order of acceptance.
+        """The files that wait under the number of `name`, or the name if it has none, in order of acceptance.
 
         Ask before the ledger is asked: what is registered in between is then seen at least once.
         """
         with self._lock:
-            stream = self._streams.get(stream_of(name, self._scope))
+            stream = self._streams.get(stream_of(name, self._scope)) if name.has_own_number else None
             entries = [] if stream is None else list(stream.entries.get(name.sequence, ()))
+            if not name.has_own_number:
+                entries = self._named.get((name.source, str(name)), [])
+                # Of unsequenced ones there may be thousands, and only the last is ever asked for.
+                entries = entries[-1:] if name.is_unsequenced and not name.is_fix else list(entries)
         return [entry for entry in entries if self._spool.is_pending(entry.receipt_id)]
 
     def due(self, name: FileName, view: View) -> Version:
@@ -122,14 +130,14 @@ class Pending:
 
     def __len__(self) -> int:
         with self._lock:
-            return sum(
+            return sum(map(len, self._named.values())) + sum(
                 len(entries) for stream in self._streams.values() for entries in stream.entries.values()
             )
 
     def _prune(self) -> None:
         """Forget what is registered. Under the lock, so nothing is listed before and added after."""
         began = time.monotonic()
-        if not self._streams or began < self._prune_at:
+        if not (self._streams or self._named) or began < self._prune_at:
             return
         waiting = set(self._spool.pending_ids())
         streams: dict[str, _Stream] = {}
@@ -139,6 +147,11 @@ class Pending:
                     if entry.receipt_id in waiting:
                         streams.setdefault(key, _Stream()).add(entry)
         self._streams = streams
+        named = (
+            (key, [entry for entry in entries if entry.receipt_id in waiting])
+            for key, entries in self._named.items()
+        )
+        self._named = {key: entries for key, entries in named if entries}
         now = time.monotonic()
         self._prune_at = now + max(_PRUNE_SECONDS, (now - began) / _PRUNE_SHARE)
 

@@ -141,7 +141,12 @@ def stream_called(text: str, scope: Scope) -> str:
 
 
 def stream_of(name: FileName, scope: Scope) -> str:
-    """The stream that a file belongs to, e.g. `DT`, `DT_KS` or `DT_KS_ORDERS`."""
+    """The stream that a file belongs to, e.g. `DT`, `DT_KS` or `DT_KS_ORDERS`.
+
+    Names without a sequence have one of their own by source, which the inbox counts (contract N7).
+    """
+    if name.is_unsequenced:
+        return f"{name.source} UNSEQUENCED"
     parts = {
         Scope.SOURCE: (name.source,),
         Scope.INTEGRATION: (name.source, name.integration),

@@ -47,6 +47,7 @@ class Receipt:
         transfer_type: `A` or `I` for FTP (bytes are stored as they came in both, contract A8).
         proofs: which proofs of completeness the upload passed, by name.
         refusal: why the sender was told 553, or None if the file was accepted.
+        source: of an accepted name that has neither source nor sequence, that of its sender (contract N7).
     """
 
     id: str
@@ -62,6 +63,7 @@ class Receipt:
     transfer_type: str = "I"
     proofs: dict[str, str] = field(default_factory=dict)
     refusal: str | None = None
+    source: str | None = None
 
 
 class SpoolTaken(TemporaryFault):

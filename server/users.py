@@ -6,6 +6,7 @@ notices a change at the next login:
     [users.erp]
     password = "$argon2id$v=19$m=19456,t=2,p=1$…"
     sources = ["DT"]
+    unsequenced = true      # only if names without source and sequence are taken from him (contract N7)
 
 Nothing here knows FTP. Checking a password takes some 20 ms of CPU on purpose: the receiver does it on a
 worker thread, never in its loop.
@@ -44,10 +45,14 @@ _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 @dataclass(frozen=True)
 class User:
-    """Who may push; `sources` in upper case, ascending."""
+    """Who may push; `sources` in upper case, ascending.
+
+    From an `unsequenced` one names without source and sequence are taken too; he has one source (N7).
+    """
 
     name: str
     sources: tuple[str, ...]
+    unsequenced: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,15 @@ def list_users(conf: Path) -> list[User]:
     return [accounts[name].user for name in sorted(accounts)]
 
 
-def add_user(conf: Path, name: str, password: str, sources: list[str]) -> User:
+def add_user(conf: Path, name: str, password: str, sources: list[str], *, unsequenced: bool = False) -> User:
     """Add a user, or give an existing one a new password and new sources.
+
+    Args:
+        conf: the settings folder.
+        name: of the user.
+        password: in clear.
+        sources: that he may push.
+        unsequenced: whether he may send names without source and sequence (contract N7).
 
     Raises:
         UsageError: name, password or a source cannot be used.
@@ -121,7 +133,12 @@ def add_user(conf: Path, name: str, password: str, sources: list[str]) -> User:
     for source in sources:
         if not _SOURCE.fullmatch(source):
             raise UsageError(f"`{source}` cannot be a source: ASCII letters, digits and - only, e.g. DT.")
-    user = User(name, _canonical(sources))
+    user = User(name, _canonical(sources), unsequenced)
+    if unsequenced and len(user.sources) > 1:
+        raise UsageError(
+            f"{name} has {len(user.sources)} sources; whoever sends names without a source has one.",
+            todo="Add a user for each of the sources.",
+        )
     with _changing(conf) as accounts:
         accounts[name] = _Account(user, _hasher.hash(password))
     return user
@@ -149,7 +166,11 @@ def _changing(conf: Path) -> Iterator[dict[str, _Account]]:
         accounts = dict(_read(path))
         yield accounts
         table = {
-            name: {"password": account.password, "sources": list(account.user.sources)}
+            name: {
+                "password": account.password,
+                "sources": list(account.user.sources),
+                **({"unsequenced": True} if account.user.unsequenced else {}),
+            }
             for name, account in sorted(accounts.items())
         }
         aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -197,7 +218,8 @@ def _read(path: Path) -> dict[str, _Account]:
             wrong = list(_mistakes(name, entry))
             mistakes += [f"{path.name}: users.{name}{mistake}" for mistake in wrong]
             if not wrong:
-                accounts[name] = _Account(User(name, _canonical(entry["sources"])), entry["password"])
+                user = User(name, _canonical(entry["sources"]), entry.get("unsequenced", False))
+                accounts[name] = _Account(user, entry["password"])
     else:
         mistakes.append(f"{path.name}: users: write a table per user, e.g. [users.erp]")
     if mistakes:
@@ -213,11 +235,14 @@ def _mistakes(name: str, entry: Any) -> Iterator[str]:
     if not _NAME.fullmatch(name):
         yield ": a name has 1 to 64 characters and no blanks"
     for key in entry:
-        if key not in ("password", "sources"):
+        if key not in ("password", "sources", "unsequenced"):
             yield f".{key}: there is no such setting"
     password = entry.get("password")
     if not isinstance(password, str) or not password.startswith("$argon2id$"):
         yield ".password: it must be an argon2id hash, made by `kore-inbox user add`"
+    unsequenced = entry.get("unsequenced", False)
+    if not isinstance(unsequenced, bool):
+        yield ".unsequenced: it must be true or false"
     sources = entry.get("sources")
     if not isinstance(sources, list) or not sources:
         yield '.sources: at least one is needed, e.g. sources = ["DT"]'
@@ -225,3 +250,5 @@ def _mistakes(name: str, entry: Any) -> Iterator[str]:
     for source in sources:
         if not isinstance(source, str) or not _SOURCE.fullmatch(source):
             yield f".sources: `{source}` has other characters than ASCII letters, digits and -"
+    if unsequenced is True and len({str(source).upper() for source in sources}) > 1:
+        yield ".sources: whoever sends names without a source (unsequenced = true) has exactly one"

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 from loaders import records
 from server import fixes, gaps, ledger, schema
 from server.errors import UsageError
-from server.names import FileName, NameRefused, parse
+from server.names import FileName, NameRefused, is_unsequenced, parse_shown
 from server.sequence import Range, Scope, Version, stream_of, version_of
 from server.states import Event, State
 from server.wording import counted, sentence, skip_command
@@ -86,10 +86,14 @@ def find_file(connection: Connection, text: str, scope: Scope) -> Row[Any]:
             raise UsageError(f"There is no file with the id {text}.", todo="See `kore-inbox files`.")
         return row
     try:
-        name: FileName | None = parse(text)
+        name: FileName | None = parse_shown(text)
     except NameRefused:
         name = None
-    query = select(_file).where(_file.c.name == (text if name is None else str(name)))
+    called = _file.c.name == (text if name is None else str(name))
+    if is_unsequenced(text):
+        # Whatever number the inbox has given it.
+        called |= _file.c.name.like("%/_U_______/_" + text.upper().replace("_", "/_"), escape="/")
+    query = select(_file).where(called)
     rows = connection.execute(query.order_by(_file.c.holder.desc(), _file.c.id.desc())).all()
     if rows:
         # MariaDB and SQLite agree that NULL sorts last when descending.

@@ -473,7 +473,7 @@ def test_init_makes_a_folder_that_runs_and_overwrites_nothing(run: Run, tmp_path
 
 def test_users_are_added_listed_and_removed(run: Run, tmp_path: Path) -> None:
     assert run("user", "add", "erp", "--source", "dt", "--password-stdin", stdin="secret\n")[0] == 0
-    assert json_of(run, "user", "list") == [{"name": "erp", "sources": ["DT"]}]
+    assert json_of(run, "user", "list") == [{"name": "erp", "sources": ["DT"], "unsequenced": False}]
     text = (tmp_path / "conf" / "users.toml").read_text()
     assert "argon2id" in text
     assert "secret" not in text

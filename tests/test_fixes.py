@@ -82,6 +82,16 @@ def test_a_fix_lets_a_file_in_that_had_too_many_refused_rows(bench: Bench) -> No
     assert _names(bench) == {"A": "one", "B": "mended", "C": "mended"}
 
 
+def test_a_fix_does_not_bring_back_a_file_that_was_withdrawn(bench: Bench, run: Run) -> None:
+    strict = Load(max_rejected=0)
+    bench.arrive(NAME, BAD)
+    bench.work(load=strict)
+    assert run("withdraw", NAME)[0] == 0
+    bench.arrive(f"{NAME}.fix", _fix("2 B\tmended", "3 C\tmended"))
+    bench.work(load=strict)
+    assert bench.states() == {NAME: "withdrawn", f"{NAME}.FIX": "held"}
+
+
 def test_loading_the_file_again_keeps_its_fixes(bench: Bench, run: Run) -> None:
     bench.arrive(NAME, BAD)
     bench.arrive(f"{NAME}.fix", _fix("2 B\tmended", "3 C\tmended"))
@@ -187,5 +197,7 @@ def test_a_fix_is_pushed_like_any_file(tmp_path: Path, database_url: str) -> Non
         assert reply == f"226 {NAME}.FIX accepted; its rows go in with {NAME}."
         until(lambda: inbox.ask("files")[0]["rows_rejected"] == 0, "the rows are in")
         assert inbox.ask("exceptions") == []
+        again = inbox.push(f"{NAME}.fix", _fix("2 B\tmended", "3 C\tmended"))
+        assert again == f"226 {NAME}.FIX already received"
         with pytest.raises(ftplib.error_perm, match=r"553 .* may not push files of ZZ"):
             inbox.push("ZZ_0000001_KS_CATEGORY.NET.fix", b"1\t\t\tA\n")

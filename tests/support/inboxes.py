@@ -43,7 +43,15 @@ class Bench:
         prepare(database, CATALOG)
         return cls(settings, spool, database, CATALOG)
 
-    def arrive(self, name: str, data: bytes, *, user: str = "erp", refusal: str | None = None) -> Receipt:
+    def arrive(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        user: str = "erp",
+        refusal: str | None = None,
+        source: str | None = None,
+    ) -> Receipt:
         """What the receiver leaves behind when it has said 226."""
         receipt_id = self.spool.new_id()
         with self.spool.open_data(receipt_id) as handle:
@@ -61,6 +69,7 @@ class Bench:
             sha256_lf=hashlib.sha256(data.replace(b"\r\n", b"\n")).hexdigest(),
             data=receipt_id,
             refusal=refusal,
+            source=source,
         )
         self.spool.accept(receipt)
         return receipt
