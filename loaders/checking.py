@@ -128,9 +128,10 @@ class Examination:
             rejects = sorted([*rejects, *wrong], key=lambda reject: reject.line)
         rows = len(batch.numbers) + len(batch.refused)
         if corrections and rejects:
-            mended = [reject.line for reject in rejects if reject.line in corrections]
+            # A row that comes back as it was mends nothing; one that was escaped would go in as escaped.
+            mended = {r.line for r in rejects if corrections.get(r.line, r.raw) != r.raw}
             self.mended += mended
-            rejects = [reject for reject in rejects if reject.line not in corrections]
+            rejects = [reject for reject in rejects if reject.line not in mended]
             rows -= len(mended)
         self._count(rows, rejects)
         return Checked(

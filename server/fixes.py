@@ -21,6 +21,8 @@ from server.names import FileName, parse_shown
 from server.spool import Spool
 from server.states import Event
 
+_AS_IT_WAS = "it came back as it was when it was refused"
+
 
 @dataclass(frozen=True)
 class Fix:
@@ -51,11 +53,17 @@ def record(connection: Connection, row: Row[Any], fixes: list[Fix], outcome: Out
     """Say of the fixes of a file that was loaded that they went in with it, and what of them did not."""
     mended = set(outcome.mended)
     query = select(rejected_row.c.line).where(rejected_row.c.file_id == row.id)
-    still_refused = set(connection.execute(query).scalars()) & mended if fixes else set()
+    refused_lines = set(connection.execute(query).scalars()) if fixes else set()
+    still_refused = refused_lines & mended
     for fix in fixes:
         rows = fix.corrections.rows
         needless = [
-            Reject(line, None, f"this line of {row.name} was not refused", text)
+            Reject(
+                line,
+                None,
+                _AS_IT_WAS if line in refused_lines else f"this line of {row.name} was not refused",
+                text,
+            )
             for line, text in rows.items()
             if line not in mended
         ]

@@ -82,6 +82,26 @@ def test_a_fix_lets_a_file_in_that_had_too_many_refused_rows(bench: Bench) -> No
     assert _names(bench) == {"A": "one", "B": "mended", "C": "mended"}
 
 
+def test_a_row_that_comes_back_as_it_was_stays_refused_though_it_is_written_in_escapes(
+    bench: Bench, run: Run, tmp_path: Path
+) -> None:
+    bench.arrive(NAME, b"A\tone\nB\tcaf\xe9\nC\tcaf\xe9\n")
+    bench.work()
+    out = tmp_path / "rows.tsv"
+    run("rejects", NAME, "--output", str(out))
+    bench.arrive(f"{NAME}.fix", out.read_bytes().replace(b"C\tcaf\\xe9", b"C\tcaf\xc3\xa9"))
+    bench.work()
+    assert _names(bench) == {"A": "one", "C": "café"}
+    [reject] = json_of(run, "rejects", NAME)
+    assert (reject["line"], reject["reason"]) == (2, "byte 6 is not utf-8")
+    [unmended] = json_of(run, "rejects", f"{NAME}.FIX")
+    assert (unmended["line"], unmended["reason"]) == (2, "it came back as it was when it was refused")
+    assert [(file["rows_loaded"], file["rows_rejected"]) for file in json_of(run, "files")] == [
+        (2, 1),
+        (1, 1),
+    ]
+
+
 def test_a_fix_does_not_bring_back_a_file_that_was_withdrawn(bench: Bench, run: Run) -> None:
     strict = Load(max_rejected=0)
     bench.arrive(NAME, BAD)
