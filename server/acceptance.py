@@ -26,7 +26,7 @@ from server.names import (
     is_temporary,
     is_unsequenced,
     parse,
-    parse_shown,
+    parse_accepted,
     parse_unsequenced,
 )
 from server.outlook import Outlook, View
@@ -86,7 +86,7 @@ class Acceptance:
 
     def load(self) -> None:
         """Take up what an earlier receiver has left in the spool."""
-        self._pending.load(self._name_of)
+        self._pending.load(lambda receipt: parse_accepted(receipt.name, receipt.source, self._known_apis()))
         for receipt in self._spool.recent(SHOWN_SECONDS, SHOWN_AT_MOST):
             if receipt.refusal is None:
                 self.sent.accepted(receipt)
@@ -215,12 +215,6 @@ class Acceptance:
                 more = "names without source and sequence are for users added with --unsequenced"
                 raise NameRefused(f"{error}; {more}") from None
         return parse_unsequenced(text, user.sources[0], self._known_apis())
-
-    def _name_of(self, receipt: Receipt) -> FileName:
-        """The name of an accepted file."""
-        if receipt.source is None:
-            return parse_shown(receipt.name)
-        return parse_unsequenced(receipt.name, receipt.source, self._known_apis())
 
     def _judge(self, entry: Entry) -> tuple[Verdict, str]:
         """What an arrival means and what its sender hears; for a conflict, the reason (contract A6, A7)."""

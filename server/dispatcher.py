@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.load import Delivery, NeedsApproval, NotLoaded, Outcome, load
+from loaders.options import SourceOptions
 from loaders.records import forget_rows, reject_rows
 from loaders.shapes import Catalog
 from server import fixes, gaps, incidents, ledger, unjoined
@@ -37,10 +38,10 @@ from server.waves import Ready, is_stuck, wave
 
 log = logging.getLogger("server.dispatcher")
 
-# Renewed by every transaction; an idle loader renews it now and then, not each second: the disk may sleep.
 # Who does what no person asked for, in the history.
 OURSELVES = "kore-inbox"
 
+# Renewed by every transaction; an idle loader renews it now and then, not each second: the disk may sleep.
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0
 SCAN_SECONDS = 1.0
@@ -240,9 +241,10 @@ class Dispatcher:
         started = time.monotonic()
         savepoint = connection.begin_nested()
         try:
-            mending = fixes.of(connection, row, self.spool, self.settings.reading(row.source))
+            options = self.settings.reading(row.source)
+            mending = fixes.of(connection, row, self.spool, options)
             with self.spool.data_path(row.data).open("rb") as data:
-                delivery = self._delivery(row, ranks, fixes.rows_of(mending))
+                delivery = self._delivery(row, ranks, options, fixes.rows_of(mending))
                 outcome = load(connection, self.catalog, delivery, data)
         except NotLoaded as fault:
             savepoint.rollback()
@@ -282,7 +284,9 @@ class Dispatcher:
             ledger.move(connection, file.file_id, Event.STARTED, now)
         return bool(ledger.file_by_id(connection, file.file_id).state == State.LOADING)
 
-    def _delivery(self, row: Row[Any], ranks: Mapping[int, int], corrections: Mapping[int, str]) -> Delivery:
+    def _delivery(
+        self, row: Row[Any], ranks: Mapping[int, int], options: SourceOptions, corrections: Mapping[int, str]
+    ) -> Delivery:
         return Delivery(
             file_id=row.id,
             api=row.api,
@@ -290,7 +294,7 @@ class Dispatcher:
             stream=row.stream_id,
             version=row.version,
             ranks=ranks,
-            options=self.settings.reading(row.source),
+            options=options,
             max_rejected=self.settings.max_rejected(self.catalog[row.api]),
             shrink_limit_percent=self.settings.load.full_shrink_limit,
             is_approved=bool(row.approved),

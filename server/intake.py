@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, select
 from loaders import records
 from server import fixes, ledger, schema
 from server.config import Settings
-from server.names import FileName, NameRefused, parse, parse_shown, parse_unsequenced, split
+from server.names import FileName, NameRefused, parse, parse_accepted, parse_shown, split
 from server.sequence import Arrival, Holder, Verdict, Version, judge, stream_of, version_of
 from server.spool import Receipt, Spool
 from server.states import Cause, Event, State
@@ -153,10 +153,10 @@ class Intake:
 
     def _name(self, receipt: Receipt) -> FileName:
         """The name of a file that has come; NameRefused if it is none."""
-        if receipt.source is not None:
-            return parse_unsequenced(receipt.name, receipt.source, self.known_apis())
-        # An operator may give a corrected copy the name that the inbox gave; a sender was refused then.
-        return parse_shown(receipt.name) if receipt.refusal is None else parse(receipt.name)
+        if receipt.refusal is not None and receipt.source is None:
+            # A sender may not claim a name that the inbox has given.
+            return parse(receipt.name)
+        return parse_accepted(receipt.name, receipt.source, self.known_apis())
 
     def _number(
         self, connection: Connection, receipt: Receipt, name: FileName, stream: ledger.Stream, now: datetime

@@ -140,6 +140,20 @@ def parse_shown(text: str) -> FileName:
     )
 
 
+def parse_accepted(text: str, source: str | None, apis: Collection[str]) -> FileName:
+    """Read the name of an accepted file as its receipt has it.
+
+    Args:
+        text: as sent; an operator may give a corrected copy the name that the inbox has given.
+        source: of its sender, if the name has neither source nor sequence.
+        apis: as for `parse_unsequenced`.
+
+    Raises:
+        NameRefused: as `parse`.
+    """
+    return parse_shown(text) if source is None else parse_unsequenced(text, source, apis)
+
+
 def parse_unsequenced(text: str, source: str, apis: Collection[str]) -> FileName:
     """Read a name that has neither source nor sequence, e.g. `ORDERS.net` or `KS_ORDERS.full` (contract N7).
 
