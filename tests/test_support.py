@@ -110,8 +110,8 @@ def test_a_process_left_behind_is_found_even_when_its_parent_is_dead() -> None:
             "-c",
             """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-print(child.pid, flush=True)
+# The child says itself that it runs: until then it shows no environment, so nothing tells whose it is.
+subprocess.Popen([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"])
 time.sleep(60)
 """,
         ],
