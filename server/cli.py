@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 found something wrong, 2 usage or settings. Nothing forese
 import sys
 from contextlib import suppress
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from loaders.rejects import Reject
 from server import catalog_views, migrate, setup, simulator, specification, supervisor, users, views
 from server.admin import Decision, Inbox, Touched
 from server.apis import load_catalog
+from server.certificate import Pair, make_self_signed
 from server.check import Desk, Subject
 from server.config import conf_folder, load_settings, must_exist
 from server.database import Database, is_away, passes_by_itself
@@ -143,12 +145,22 @@ def init(
     folder: Annotated[
         Path | None, typer.Argument(metavar="DIR", help="Default: the settings folder.")
     ] = None,
+    self_signed: Annotated[
+        bool, typer.Option("--self-signed", help="With a certificate and a key, to try FTPS with.")
+    ] = False,
 ) -> None:
     """Make a settings folder that runs as it stands; nothing is overwritten."""
     place = _Conf.folder if folder is None else folder.resolve()
-    for path in setup.make_conf(place):
+    made = setup.make_conf(place)
+    pair = Pair(place / "certificate.pem", place / "key.pem")
+    if self_signed:
+        made += make_self_signed(pair.certificate, pair.key, datetime.now(UTC))
+    for path in made:
         say(f"made {path}")
     load_settings(place)
+    if pair.certificate in made:
+        names = (f"{place.name}/{path.name}" for path in (pair.certificate, pair.key))
+        say('For FTPS set in [ftp]: tls = "required", certificate = "{}", key = "{}".'.format(*names))
     say(f"{place} is ready; make a user with `kore-inbox user add NAME --source SOURCE`.")
 
 
@@ -157,6 +169,8 @@ def serve() -> None:
     """Run the inbox in the foreground until SIGTERM or SIGINT."""
     settings = load_settings(_conf())
     catalog = load_catalog(settings)
+    if (pair := Pair.of(settings.ftp)) is not None:
+        pair.context()
     database = Database(settings.database_url, timeout_seconds=_LOOK_SECONDS)
     with suppress(DBAPIError):
         # The receiver needs no database; where there is none, the loader finds out by itself (contract A4).

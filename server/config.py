@@ -8,6 +8,7 @@ import ipaddress
 import os
 import re
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -99,6 +100,15 @@ class Database(_Section):
     url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///data/inbox.sqlite"
 
 
+class Tls(StrEnum):
+    """Whether connections are secured (contract X2); `implicit`: from the first byte, without a command."""
+
+    OFF = "off"
+    ALLOWED = "allowed"
+    REQUIRED = "required"
+    IMPLICIT = "implicit"
+
+
 class Ftp(_Section):
     """The FTP server. `port` 0 takes a free one; `passive_ports` is empty or first and last."""
 
@@ -106,21 +116,32 @@ class Ftp(_Section):
     port: Port = 2121
     passive_ports: tuple[Port, Port] | None = None
     masquerade_address: str | None = None
-    # Checked when left out too, as it depends on `host`, which has to come first.
+    tls: Tls = Tls.OFF
+    # Checked when left out too, as they depend on what comes before them.
+    certificate: Annotated[Path | None, Field(validate_default=True)] = None
+    key: Path | None = None
     allow_plaintext: Annotated[bool, Field(validate_default=True)] = False
     max_connections: Annotated[int, Field(ge=1)] = 512
     max_connections_per_ip: Annotated[int, Field(ge=1)] = 64
     idle_timeout: Seconds = 300
     aliases: tuple[str, ...] = ("/inbox", "/ks_data")
 
+    @field_validator("certificate")
+    @classmethod
+    def _tls_has_a_certificate(cls, certificate: Path | None, info: ValidationInfo) -> Path | None:
+        if certificate is None and info.data.get("tls", Tls.OFF) is not Tls.OFF:
+            raise ValueError("TLS needs one; `kore-inbox init --self-signed` makes one for trials")
+        return certificate
+
     @field_validator("allow_plaintext")
     @classmethod
     def _no_secrets_in_clear(cls, allowed: bool, info: ValidationInfo) -> bool:
         host = info.data.get("host")
-        if not allowed and host is not None and not _is_loopback(host):
+        in_clear = info.data.get("tls") is Tls.OFF
+        if in_clear and not allowed and host is not None and not _is_loopback(host):
             raise ValueError(
                 f"passwords would cross the network in clear when listening on {host}; "
-                "listen on 127.0.0.1, or set allow_plaintext = true"
+                'set tls = "required", listen on 127.0.0.1, or set allow_plaintext = true'
             )
         return allowed
 
@@ -339,4 +360,6 @@ def _absolute(settings: Settings, base: Path) -> Settings:
     inbox = settings.inbox.model_copy(update={"spool": base / settings.inbox.spool})
     folder = settings.catalog.folder
     catalog = Catalog(folder=None if folder is None else base / folder)
-    return settings.model_copy(update={"database": database, "inbox": inbox, "catalog": catalog})
+    files = {name: getattr(settings.ftp, name) for name in ("certificate", "key")}
+    ftp = settings.ftp.model_copy(update={name: path and base / path for name, path in files.items()})
+    return settings.model_copy(update={"database": database, "ftp": ftp, "inbox": inbox, "catalog": catalog})

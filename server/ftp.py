@@ -18,16 +18,13 @@ from typing import Any
 
 from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.handlers.ftp.control import proto_cmds as all_commands
-from pyftpdlib.servers import FTPServer
 
-from server.acceptance import Acceptance, NoRoom, failure
+from server.acceptance import NoRoom, failure
 from server.answers import Answer, printable, shown
-from server.config import Ftp
 from server.ftp_data import DataChannel, LastLook, PassivePort
-from server.ftp_folders import Folders, folders_of
-from server.ftp_workers import Workers
+from server.ftp_folders import Folders
 from server.upload import Sender, Upload
-from server.users import User, Users
+from server.users import User
 
 log = logging.getLogger("server.ftp")
 
@@ -91,7 +88,7 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
     _in_dtp_queue: Any
     _out_dtp_queue: Any
 
-    def __init__(self, conn: socket.socket, server: "Server", ioloop: Any = None) -> None:
+    def __init__(self, conn: socket.socket, server: Any, ioloop: Any = None) -> None:
         self.timeout = server.settings.idle_timeout
         self.masquerade_address = server.settings.masquerade_address
         self.passive_ports = server.passive_ports
@@ -269,9 +266,13 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
             self._decide(partial(self.server.acceptance.rename, self.user, self.remote_ip, old, name))
 
     def _decide(self, work: Callable[[LastLook], Answer]) -> None:
-        look = LastLook(self.socket)
+        look = self._last_look()
         self._suspend()
         self.server.workers.accept(partial(work, look), partial(self._answer, look), _FAULT)
+
+    def _last_look(self) -> LastLook:
+        """What a worker looks with whether the sender is still there."""
+        return LastLook(self.socket)
 
     def _answer(self, look: LastLook, answer: Answer) -> None:
         look.close()
@@ -324,34 +325,3 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
 
     def _fields(self, action: str) -> dict[str, str]:
         return {"action": action, "user": printable(self.username), "address": self.remote_ip}
-
-
-class Server(FTPServer):  # type: ignore[misc] # pyftpdlib is untyped
-    """Listens, and holds what its sessions share.
-
-    Raises:
-        OSError: the address cannot be listened on.
-    """
-
-    def __init__(
-        self, settings: Ftp, acceptance: Acceptance, users: Users, workers: Workers, ioloop: Any
-    ) -> None:
-        self.settings = settings
-        self.acceptance = acceptance
-        self.users = users
-        self.workers = workers
-        self.folders = folders_of(settings.aliases)
-        first_last = settings.passive_ports
-        self.passive_ports = None if first_last is None else range(first_last[0], first_last[1] + 1)
-        self.sessions: set[Session] = set()
-        self.max_cons = settings.max_connections
-        self.max_cons_per_ip = settings.max_connections_per_ip
-        super().__init__((settings.host, settings.port), Session, ioloop=ioloop)
-
-    def _accept_new_cons(self) -> bool:
-        """Whether a session may begin: sessions count, not sockets, or a listing could take the last one."""
-        return len(self.ip_map) <= self.max_cons
-
-    def stop_listening(self) -> None:
-        """Take no more sessions; those that are there go on."""
-        self.close()

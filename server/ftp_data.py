@@ -2,8 +2,7 @@
 
 pyftpdlib calls everything complete that ends, answers 226 before anyone is asked, and rewrites line ends in
 type A. Here only an orderly end counts as complete, the reply waits for the acceptance, and nothing is
-rewritten. A TLS channel has to tell its own end from a cut one in `handle_read` (SSL.ZeroReturnError against
-SSL.SysCallError) and changes nothing else.
+rewritten. `ftp_tls` tells in `next_bytes` the end of a TLS connection from a cut one, and changes no more.
 
 What is relied on of pyftpdlib is named in `tests/test_pyftpdlib_internals.py`.
 """
@@ -50,11 +49,11 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
             super().handle_read()
             return
         try:
-            chunk = self.socket.recv(self.ac_in_buffer_size)
-        except BlockingIOError:
-            return
+            chunk = self.next_bytes()
         except OSError as error:
             self._cut(f"426 Data connection lost ({error.strerror}); nothing was kept, send it again.")
+            return
+        if chunk is None:
             return
         if not chunk:
             self._complete = True
@@ -68,8 +67,21 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         except OSError as error:
             self._cut(str(failure(self.upload.sender.name, error)))
 
-    # What the loop calls.
-    handle_read_event = handle_read
+    def next_bytes(self) -> bytes | None:
+        """The next bytes, none at an orderly end; None if nothing has come yet.
+
+        Raises:
+            OSError: the connection is cut.
+        """
+        try:
+            chunk: bytes = self.socket.recv(self.ac_in_buffer_size)
+        except BlockingIOError:
+            return None
+        return chunk
+
+    def handle_read_event(self) -> None:
+        """What the loop calls."""
+        self.handle_read()
 
     def handle_close(self) -> None:
         """The loop has seen an error on the connection; an orderly end is seen by `handle_read` alone."""

@@ -100,6 +100,10 @@ class Workers:
         """As `accept`, for what costs CPU."""
         self._run(self._logins, work, then, otherwise)
 
+    def post(self, call: Callable[[], None]) -> None:
+        """From a worker: have something called in the loop soon."""
+        self._letterbox.post(call)
+
     def close(self) -> None:
         """Wait for what runs, and end the threads."""
         self._acceptances.shutdown()

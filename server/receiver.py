@@ -16,9 +16,10 @@ from pyftpdlib.ioloop import IOLoop
 
 from server.acceptance import Acceptance
 from server.answers import printable
+from server.certificate import Certificate, Pair
 from server.config import Settings
 from server.errors import InboxError
-from server.ftp import Server
+from server.ftp_server import Server
 from server.ftp_workers import Letterbox, Workers
 from server.outlook import Outlook
 from server.spool import Spool
@@ -27,6 +28,7 @@ from server.users import Users
 log = logging.getLogger("server.ftp")
 
 _TIDY_SECONDS = 3600.0
+_WARN_SECONDS = 86_400.0
 
 
 class Receiver:
@@ -54,11 +56,13 @@ class Receiver:
         """Take the spool and listen; `serve_forever` does it if it was not done.
 
         Raises:
-            SettingsError: `users.toml` cannot be used.
+            SettingsError: `users.toml`, or the certificate, cannot be used.
             SpoolTaken: another receiver is running.
             InboxError: the port is taken, or the spool cannot be made.
         """
         with ExitStack() as undo:
+            pair = Pair.of(self._settings.ftp)
+            certificate = None if pair is None else Certificate(pair)
             spool = Spool(self._settings.inbox.spool)
             spool.create()
             undo.enter_context(spool.lock())
@@ -73,7 +77,14 @@ class Receiver:
             undo.callback(self._workers.close)
             ftp = self._settings.ftp
             try:
-                self._server = Server(ftp, self.acceptance, users, self._workers, self._ioloop)
+                self._server = Server(
+                    ftp,
+                    self.acceptance,
+                    users,
+                    self._workers,
+                    certificate=certificate,
+                    ioloop=self._ioloop,
+                )
             except OSError as error:
                 raise InboxError(
                     f"Port {ftp.port} of {ftp.host} cannot be listened on: {error.strerror or error}.",
@@ -81,6 +92,8 @@ class Receiver:
                 ) from error
             self._tidy()
             self._ioloop.call_every(_TIDY_SECONDS, self._tidy)
+            if certificate is not None:
+                self._ioloop.call_every(_WARN_SECONDS, certificate.warn)
             self._letterbox = letterbox
             self._resources = undo.pop_all()
         log.info("listening on %s port %d", *self.address, extra={"action": "start"})

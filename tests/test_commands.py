@@ -621,3 +621,32 @@ def test_rows_that_name_each_other_as_parents_are_an_exception(bench: Bench, run
     bench.work()
     assert json_of(run, "exceptions") == []
     assert {row["category_id"] for row in bench.rows("category")} == {"A", "B", "C", "D", "S"}
+
+
+# --- FTPS ------------------------------------------------------------------------------------------------
+
+
+def test_init_makes_a_certificate_for_trials_once_and_serve_says_what_is_wrong_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kore-inbox", "--conf", str(tmp_path / "conf"), *words])
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ending.value.code or 0), printed.out, printed.err
+
+    code, out, _ = command("init", "--self-signed")
+    assert code == 0
+    settings = re.search(r'tls = "required", certificate = "conf/.+", key = "conf/.+"(?=\.)', out)
+    assert settings
+    pair = [tmp_path / "conf" / name for name in ("certificate.pem", "key.pem")]
+    assert [path.stat().st_mode & 0o777 for path in pair] == [0o644, 0o600]
+    made = [path.read_bytes() for path in pair]
+    assert command("init", "--self-signed")[0] == 0
+    assert [path.read_bytes() for path in pair] == made
+    (tmp_path / "conf" / "inbox.toml").write_text(f"[ftp]\n{settings[0].replace(', ', chr(10))}\n")
+    pair[1].unlink()
+    code, _, told = command("serve")
+    assert code == 2
+    assert f"ftp.key: {pair[1]}: No such file" in told

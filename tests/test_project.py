@@ -50,7 +50,8 @@ def test_the_top_level_has_what_was_agreed_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", ["conf/users.toml", "conf/.env", "conf/trial-password", "data/inbox.sqlite"]
+    "secret",
+    ["conf/users.toml", "conf/.env", "conf/trial-password", "conf/key.pem", "data/inbox.sqlite"],
 )
 def test_what_a_run_makes_is_ignored(secret: str) -> None:
     ignored = subprocess.run(["git", "check-ignore", "--quiet", secret], cwd=TOP, check=False)

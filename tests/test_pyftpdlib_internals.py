@@ -41,8 +41,11 @@ def test_a_method_that_we_call_or_override_is_there(owner: type, name: str) -> N
         (FTPHandler, "_in_dtp_queue"),
         (FTPHandler, "_out_dtp_queue"),
         (FTPHandler, "_rnfr"),
+        (FTPHandler, "_extra_feats"),
         (DTPHandler, "_resp"),
         (AsyncChat, "_closed"),
+        (AsyncChat, "_wanted_io_events"),
+        (AsyncChat, "_current_io_events"),
     ],
 )
 def test_an_attribute_that_we_read_or_set_is_made_by_the_constructor(owner: type, name: str) -> None:

@@ -9,7 +9,6 @@ import os
 import socket
 import struct
 import subprocess
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -18,78 +17,12 @@ from pathlib import Path
 import pytest
 
 from server import users
-from server.config import Ftp, Inbox, Settings
-from server.names import FileName
-from server.outlook import View
-from server.receiver import Receiver
-from server.sequence import Holder, Version
-from server.spool import Receipt, Spool
+from server.sequence import Holder
 from server.states import State
+from tests.support.receiving import Running
 from tests.support.running import until
 
 ORDERS = "DT_0000005_KS_ORDERS.NET"
-
-
-class Told:
-    """A ledger that knows one stream: what is expected, and who holds which number."""
-
-    def __init__(self) -> None:
-        self.away = False
-        self.expected = 5
-        self.holders: dict[int, Holder] = {}
-
-    def look(self, name: FileName) -> View | None:
-        if self.away:
-            return None
-        holder = self.holders.get(name.sequence)
-        return View(Version(0, name.sequence), Version(0, self.expected), holder)
-
-
-class Running:
-    """A receiver in a thread."""
-
-    def __init__(self, folder: Path, **inbox: object) -> None:
-        self.outlook = Told()
-        conf = folder / "conf"
-        conf.mkdir(exist_ok=True)
-        users.add_user(conf, "erp", "secret", ["DT"])
-        users.add_user(conf, "other", "secret", ["XX"])
-        facts = {"spool": folder / "spool", "min_free_disk": 0, **inbox}
-        settings = Settings(ftp=Ftp(port=0), inbox=Inbox.model_validate(facts))
-        self.spool = Spool(folder / "spool")
-        self.receiver = Receiver(settings, conf, self.outlook, lambda: frozenset({"ORDERS", "CATEGORY"}))
-        self.receiver.start()
-        self.thread = threading.Thread(target=self.receiver.serve_forever)
-        self.thread.start()
-
-    def stop(self) -> None:
-        self.receiver.stop()
-        self.thread.join(30)
-        assert not self.thread.is_alive()
-
-    def ftp(self, user: str = "erp") -> ftplib.FTP:
-        session = ftplib.FTP(timeout=30)
-        session.connect(*self.receiver.address)
-        session.login(user, "secret")
-        return session
-
-    def store(self, name: str, data: bytes, user: str = "erp") -> str:
-        """The reply, whatever it is."""
-        with self.ftp(user) as session:
-            try:
-                return session.storbinary(f"STOR {name}", BytesIO(data))
-            except ftplib.Error as error:
-                return str(error)
-
-    def receipts(self) -> list[Receipt]:
-        return [receipt for name in self.spool.pending_ids() if (receipt := self.spool.read(name))]
-
-    def uploads(self) -> list[Path]:
-        """Bytes in the spool."""
-        return [path for path in self.spool.data.iterdir() if path.is_file()]
-
-    def accepted(self) -> list[str]:
-        return [receipt.name for receipt in self.receipts() if receipt.refusal is None]
 
 
 @pytest.fixture

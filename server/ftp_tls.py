@@ -1,0 +1,333 @@
+"""FTPS: sessions and data connections that go over to TLS (contract X2, RFC 4217).
+
+pyftpdlib has a TLS of its own, over pyOpenSSL, which cannot leave out the session tickets of TLS 1.3. A
+client that only sends never reads them, so that its close becomes a reset, which throws away the end of what
+it has sent. Here data connections send no tickets; those of the control connection resume them too.
+
+A TLS connection that ends without its closing notice was cut: there the end itself tells what a plain
+connection leaves to guessing (A5).
+"""
+
+import logging
+import queue
+import ssl
+from contextlib import suppress
+from typing import Any
+
+from pyftpdlib.ioloop import AsyncChat
+
+from server.acceptance import UploadCut
+from server.config import Tls
+from server.ftp import Session
+from server.ftp_data import DataChannel
+
+log = logging.getLogger("server.ftp")
+
+# No TLS record holds more, and no read returns more than one.
+_RECORD_BYTES = 16 * 1024
+
+# OpenSSL's own number; one is used up by each data connection that resumes a session.
+_TICKETS = 2
+
+# By then the loop has answered, or it is gone.
+_LOOK_SECONDS = 30.0
+
+
+class _Secured(AsyncChat):  # type: ignore[misc] # pyftpdlib is untyped
+    """A connection of the loop that can go over to TLS."""
+
+    # Set by pyftpdlib, which is untyped.
+    socket: Any
+
+    secured = False
+    _handshaking = False
+
+    def secure(self, context: ssl.SSLContext, tickets: int) -> None:
+        """Begin the handshake; `handshake_done` or `handshake_failed` follows, in the loop.
+
+        Args:
+            context: the server's side.
+            tickets: how many the client gets, to resume the session by.
+        """
+        # Copied when a connection is made; the loop is the only thread that makes them.
+        context.num_tickets = tickets
+        try:
+            self.socket = context.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
+            )
+        except (OSError, ValueError):
+            # The client has gone, or has sent something before its turn.
+            self.close()
+        else:
+            self._handshaking = True
+
+    def handshake_done(self) -> None:
+        """The connection is secured."""
+
+    def handshake_failed(self, why: str) -> None:
+        """It will not be."""
+        raise NotImplementedError
+
+    def _shake_hands(self) -> None:
+        try:
+            self.socket.do_handshake()
+        except ssl.SSLWantReadError:
+            self._await(self.ioloop.READ)
+        except ssl.SSLWantWriteError:
+            self._await(self.ioloop.WRITE)
+        except (OSError, ValueError) as error:
+            self._handshaking = False
+            self.handshake_failed(getattr(error, "reason", None) or "the connection was lost")
+        else:
+            self._handshaking, self.secured = False, True
+            self._await(self._wanted_io_events)
+            self.handshake_done()
+
+    def _await(self, events: int) -> None:
+        self.ioloop.modify(self._fileno, events)
+        self._current_io_events = events
+
+    # --- what the loop asks and calls
+
+    def readable(self) -> bool:
+        """Whether something may be read."""
+        return self._handshaking or bool(super().readable())
+
+    def writable(self) -> bool:
+        """Whether something may be written."""
+        return self._handshaking or bool(super().writable())
+
+    def handle_read_event(self) -> None:
+        """Something has come."""
+        if self._handshaking:
+            self._shake_hands()
+        else:
+            super().handle_read_event()
+
+    def handle_write_event(self) -> None:
+        """Something can go."""
+        if self._handshaking:
+            self._shake_hands()
+        else:
+            super().handle_write_event()
+
+    # --- what pyftpdlib reads and writes by
+
+    def recv(self, size: int) -> bytes:
+        """The next bytes, or none after the end."""
+        if not self.secured:
+            return bytes(super().recv(size))
+        try:
+            data: bytes = self.socket.recv(size)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+        except OSError:
+            data = b""
+        if not data:
+            self.handle_close()
+        return data
+
+    def send(self, data: bytes) -> int:
+        """Send what can be sent now; returns how much that was."""
+        if self._handshaking:
+            return 0
+        if not self.secured:
+            return int(super().send(data))
+        try:
+            return int(self.socket.send(data))
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+        except OSError:
+            self.handle_close()
+            return 0
+
+    def close(self) -> None:
+        """End it, with the closing notice and without waiting for the other side's."""
+        if self.secured and not self._closed:
+            self.secured = False
+            with suppress(OSError, ValueError):
+                self.socket.unwrap()
+        super().close()
+
+
+class SecureDataChannel(_Secured, DataChannel):
+    """A data connection, secured where the session says so (`PROT P`)."""
+
+    def __init__(self, sock: Any, cmd_channel: Any) -> None:
+        super().__init__(sock, cmd_channel)
+        if cmd_channel.protects_data and self.connected:
+            self.secure(cmd_channel.context, tickets=0)
+
+    def next_bytes(self) -> bytes | None:
+        """As `DataChannel.next_bytes`; an end without closing notice is a cut."""
+        if not self.secured:
+            return super().next_bytes()
+        try:
+            chunk: bytes = self.socket.recv(_RECORD_BYTES)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except ssl.SSLEOFError:
+            raise ConnectionAbortedError(0, "TLS ended without its closing notice") from None
+        return chunk
+
+    def handshake_failed(self, why: str) -> None:
+        """Tell the command that waits, if one does; a reply to none would be taken for the next one's."""
+        log.warning("no TLS on a data connection: %s", why, extra={"action": "tls"})
+        if self.upload is not None or self.producer_fifo:
+            self._resp = ("522 TLS could not be agreed upon for the data connection.", log.debug)
+        self.close()
+
+
+class SecureSession(_Secured, Session):
+    """A control connection, secured by `AUTH TLS` or from its beginning."""
+
+    dtp_handler = SecureDataChannel
+    proto_cmds = {  # noqa: RUF012 - pyftpdlib's habit
+        **Session.proto_cmds,
+        "AUTH": {
+            "perm": None,
+            "auth": False,
+            "arg": True,
+            "help": "Syntax: AUTH <SP> TLS (secure what follows).",
+        },
+        "PBSZ": {
+            "perm": None,
+            "auth": False,
+            "arg": True,
+            "help": "Syntax: PBSZ <SP> 0 (of no meaning in TLS).",
+        },
+        "PROT": {
+            "perm": None,
+            "auth": False,
+            "arg": True,
+            "help": "Syntax: PROT <SP> P|C (data secured, or not).",
+        },
+    }
+
+    def __init__(self, conn: Any, server: Any, ioloop: Any = None) -> None:
+        self._implicit = server.settings.tls is Tls.IMPLICIT
+        self._required = server.settings.tls is not Tls.ALLOWED
+        self.protects_data = self._implicit
+        # For the whole session: its data connections resume what began with this certificate.
+        self.context = server.certificate.context()
+        super().__init__(conn, server, ioloop)
+        self._extra_feats = ["AUTH TLS", "PBSZ", "PROT"]
+
+    def handle(self) -> None:
+        """Greet the client, after the handshake if that comes first."""
+        if self._implicit:
+            self.secure(self.context, _TICKETS)
+        else:
+            super().handle()
+
+    def handshake_done(self) -> None:
+        """After AUTH it is the client's turn."""
+        if self._implicit:
+            super().handle()
+
+    def handshake_failed(self, why: str) -> None:
+        """Nothing can be said on half a handshake."""
+        log.warning("no TLS: %s", why, extra=self._fields("tls"))
+        self.close()
+
+    def handle_timeout(self) -> None:
+        """The client is silent."""
+        if self._handshaking:
+            self.close()
+        else:
+            super().handle_timeout()
+
+    # --- commands, RFC 4217 sections 4 and 8 to 12, RFC 2228 section 3
+
+    def ftp_AUTH(self, line: str) -> None:
+        """Go over to TLS; whoever is logged in logs in again."""
+        mechanism = line.upper()
+        if self.secured:
+            self.respond("503 The connection is secured already.")
+        elif mechanism not in _MECHANISMS:
+            self.respond("504 Not known here; use AUTH TLS.")
+        else:
+            self.respond("234 Begin the handshake.")
+            # What came behind it in clear may be anybody's.
+            self.ac_in_buffer = b""
+            self._ahead.clear()
+            self.flush_account()
+            self.protects_data = _MECHANISMS[mechanism]
+            self.secure(self.context, _TICKETS)
+
+    def ftp_PBSZ(self, line: str) -> None:  # noqa: ARG002 - pyftpdlib's signature
+        """TLS has no such buffer; RFC 4217 wants the command all the same."""
+        self.respond("200 PBSZ=0" if self.secured else "503 Send AUTH TLS first.")
+
+    def ftp_PROT(self, line: str) -> None:
+        """Whether data connections are secured from now on."""
+        level = line.upper()
+        if not self.secured:
+            self.respond("503 Send AUTH TLS first.")
+        elif level == "P":
+            self.protects_data = True
+            self.respond("200 Data connections are secured.")
+        elif level == "C" and self._required:
+            self.respond("534 Data in clear is not taken here; use PROT P.")
+        elif level == "C":
+            self.protects_data = False
+            self.respond("200 Data connections are in clear.")
+        else:
+            self.respond(f"{536 if level in ('S', 'E') else 504} Use PROT P.")
+
+    def ftp_USER(self, line: str) -> None:
+        """Begin a login, but no password in clear where TLS is required."""
+        if self._required and not self.secured:
+            self.respond("530 Passwords in clear are not taken here; send AUTH TLS first.")
+        else:
+            super().ftp_USER(line)
+
+    def flush_account(self) -> None:
+        """After AUTH, REIN or another USER."""
+        super().flush_account()
+        self.protects_data = self._implicit
+
+    def _has_data_connection(self) -> bool:
+        if self._required and not self.protects_data:
+            self.respond("521 Data in clear is not taken here; send PROT P first.")
+            return False
+        return super()._has_data_connection()
+
+    # --- the last look, contract A5
+
+    def _last_look(self) -> Any:
+        return _LoopLook(self) if self.secured else super()._last_look()
+
+    def look(self) -> str:
+        """Read what came while a worker was busy; returns how the sender has left, if he has. In the loop."""
+        if not self._closed:
+            self.handle_read_event()
+        if self._closed:
+            return "the control connection was closed before the file was safe"
+        if any(cmd[-4:] == "ABOR" for _, cmd, _ in self._ahead):
+            return "the transfer was aborted"
+        return ""
+
+
+# The mechanisms of AUTH, and whether they secure data connections without PROT (as older clients expect).
+_MECHANISMS = {"TLS": False, "TLS-C": False, "TLS-P": True, "SSL": True}
+
+
+class _LoopLook:
+    """As `LastLook`, for a connection that the loop alone can decipher."""
+
+    def __init__(self, session: SecureSession) -> None:
+        self._session = session
+        self._found: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def __call__(self) -> None:
+        self._session.server.workers.post(lambda: self._found.put(self._session.look()))
+        try:
+            gone = self._found.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
+            gone = "the inbox is stopping"
+        if gone:
+            raise UploadCut(gone)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
