@@ -8,7 +8,6 @@ It needs no database: what the ledger says is asked for and may be missing (A4).
 receiver calls it on worker threads, and so will the drop folder (A11). All of it is safe in any thread.
 """
 
-import errno
 import logging
 import threading
 import time
@@ -16,10 +15,9 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from server import answers, unnumbered
-from server.answers import Answer, printable, shown
+from server import answers, proofs, unnumbered
+from server.answers import Answer, failure, printable, shown
 from server.config import Settings
-from server.errors import InboxError, TemporaryFault
 from server.names import (
     FileName,
     NameRefused,
@@ -35,24 +33,16 @@ from server.sent import SHOWN_AT_MOST, SHOWN_SECONDS, Sent
 from server.sequence import Arrival, Holder, Verdict, Version, judge
 from server.spool import Receipt, Spool, Undone, utc_now
 from server.states import State
-from server.upload import Sender, Upload
+from server.upload import Upload, UploadCut
+from server.uploads import Uploads
 from server.users import User
 
 log = logging.getLogger("server.acceptance")
 
-# What was staged and never renamed, and bytes of uploads that died, are kept for so long (N6).
+# What was staged and never renamed, cut and never resumed, and bytes of uploads that died, is kept so long.
 KEPT_SECONDS = 86_400.0
 
 _LONGEST_TEMPORARY_NAME = 255
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class NoRoom(TemporaryFault):
-    """The disk is too full to begin another upload (contract A10)."""
-
-
-class UploadCut(InboxError):
-    """The sender has gone, or given up, before the file was safe (contract A5)."""
 
 
 def _nobody_leaves() -> None:
@@ -76,7 +66,9 @@ class Acceptance:
         self, spool: Spool, settings: Settings, outlook: Outlook, known_apis: Callable[[], frozenset[str]]
     ) -> None:
         self.sent = Sent()
+        self.uploads = Uploads(spool, settings.inbox, self.sent)
         self._spool = spool
+        self._settings = settings
         self._inbox = settings.inbox
         self._scope = settings.sequence.scope
         self._outlook = outlook
@@ -94,23 +86,10 @@ class Acceptance:
         still_staged = self._spool.without_receipt(note.data for note in notes)
         for note in notes:
             if note.data not in still_staged:
-                # It was accepted under its real name, and the receiver died before it forgot the note.
+                # It was accepted, and the receiver died before it forgot the note.
                 self._spool.unstage(note.id)
-                continue
-            replaced = self.sent.staged(note)
-            if replaced is not None:
-                self._forget(replaced)
-
-    def begin(self, sender: Sender) -> Upload:
-        """Open the private file of an upload.
-
-        Raises:
-            NoRoom: less than `min_free_disk` is free.
-            OSError: the file cannot be made.
-        """
-        if self._spool.free_bytes() < self._inbox.min_free_disk:
-            raise NoRoom("The inbox's disk is nearly full.", todo="Send the file again later.")
-        return Upload(self._spool, sender, self._inbox.max_file_size)
+            else:
+                self.uploads.take_up(note)
 
     def finish(self, upload: Upload, user: User, last_look: LastLook = _nobody_leaves) -> Answer:
         """Decide about an upload whose bytes are complete, and make it durable. Waits for the disk.
@@ -121,23 +100,63 @@ class Acceptance:
             last_look: called just before the instant of acceptance; raises UploadCut if the sender has gone.
 
         Returns:
-            226 if the file is in or staged, 553 if it is refused for good, 426, 451 or 452 if it is to be
-            sent again. The bytes are discarded unless a receipt or a staging note speaks of them.
+            226 if the file is in or staged, 553 if it is refused for good, 426 if it was cut after all, 451,
+            452 or 552 if the disk will not take it. The bytes are discarded unless a receipt or a note speaks
+            of them.
         """
         try:
-            proto = upload.make_durable()
+            proto = self._proved(upload, user, seen=last_look is not _nobody_leaves)
             if is_temporary(proto.name, self._inbox.temporary_suffixes):
                 answer = self._stage(proto, last_look)
             else:
                 answer = self._take(proto, user, last_look)
-        except (UploadCut, OSError) as error:
+        except UploadCut as error:
+            return self.uploads.keep(upload, error)
+        except OSError as error:
             if not isinstance(error, Undone):
                 upload.discard()
-            return _failed(upload.sender.name, error)
-        # For any other error the bytes stay, for the sweep, which asks the receipts.
-        if not answer.accepted:
-            upload.discard()
+            answer = _failed(upload.sender.name, error)
+        else:
+            # For any other error the bytes stay, for the sweep, which asks the receipts.
+            if not answer.accepted:
+                upload.discard()
+        _afterwards(lambda: self.uploads.settle(upload))
         return answer
+
+    def _proved(self, upload: Upload, user: User, *, seen: bool) -> Receipt:
+        """Make the bytes durable, and ask what shows that they are all there.
+
+        Args:
+            upload: its data ended in order.
+            user: who sends it.
+            seen: whether the last look can see the sender.
+
+        Raises:
+            UploadCut: they are not.
+            OSError: as `make_durable`.
+        """
+        proto, proved = upload.make_durable(), upload.proofs
+        if seen:
+            # If he has gone by the last look, no receipt comes to be that says otherwise.
+            proved[proofs.SENDER] = proofs.passed("he was still connected")
+        proved[proofs.SIZE] = proofs.of_size(proto.size_bytes, upload.announced)
+        proved[proofs.LAST_LINE] = self._last_line(upload, proto, user)
+        failure = proofs.failure(proved)
+        if failure is not None:
+            name, why = failure
+            raise UploadCut(why, name)
+        return replace(proto, proofs=dict(proved))
+
+    def _last_line(self, upload: Upload, proto: Receipt, user: User) -> str:
+        source = proto.name.partition("_")[0].upper()
+        # A name that is temporary or has no source (N7) may begin with anything.
+        if self._settings.source(source if source in user.sources else user.sources[0]).ragged:
+            return "none: rows of this source may differ in width"
+        proof, before = proofs.of_last_line(upload.open_end()), upload.earlier
+        if proof.startswith("failed") and before is not None and before.sha256 == proto.sha256:
+            # No two cuts fall on the same byte; the row is refused when it is loaded (L3).
+            return "none: it has no line end and too few cells, but came twice"
+        return proof
 
     def rename(
         self, user: User, address: str, old: str, new: str, last_look: LastLook = _nobody_leaves
@@ -166,14 +185,15 @@ class Acceptance:
             if answer.accepted:
                 _afterwards(lambda: self._spool.unstage(note.id))
             elif not self.sent.put_back(note):
-                _afterwards(lambda: self._forget(note))
+                _afterwards(lambda: self.uploads.forget(note))
         return replace(answer, code=250) if answer.accepted else answer
 
     def tidy(self) -> None:
-        """Sweep what was never renamed and what died, after a day; to be called now and then."""
+        """Sweep what was never renamed or resumed and what died, after a day; to be called now and then."""
         for note in self.sent.take_staged_before(time.time() - KEPT_SECONDS):
-            self._forget(note)
-            _say("sweep", f"{shown(note.name)} was staged a day ago and never renamed; it is swept", note)
+            self.uploads.forget(note)
+            fate = "cut a day ago and never resumed" if note.cut else "staged a day ago and never renamed"
+            _say("sweep", f"{shown(note.name)} was {fate}; it is swept", note)
         for data in self._spool.sweep(KEPT_SECONDS):
             log.info("%s, of an upload that died, is swept", data, extra={"action": "sweep"})
 
@@ -289,18 +309,10 @@ class Acceptance:
             return self._refuse(proto, shown(proto.name), reason, last_look)
         note = replace(proto, id=self._spool.new_id(proto.data))
         self._spool.stage(note, last_look)
-        replaced = self.sent.staged(note)
-        if replaced is not None:
-            _afterwards(lambda: self._forget(replaced))
+        _afterwards(lambda: self.uploads.show(note))
         sentence = f"{shown(note.name)} staged; it is accepted when it is renamed to its real name."
         _say("stage", sentence, note)
         return Answer(226, sentence)
-
-    def _forget(self, note: Receipt) -> None:
-        """Drop a staging note and its bytes. It was taken away before, so nobody accepts them meanwhile."""
-        self._spool.unstage(note.id)
-        for data in self._spool.without_receipt([note.data]):
-            self._spool.discard_data(data)
 
     def _refuse(self, proto: Receipt, name: str, reason: str, last_look: LastLook) -> Answer:
         """Say no for good, and keep the bytes for the operator within the quota (contract N4)."""
@@ -350,13 +362,6 @@ def _failed(name: str, error: UploadCut | OSError) -> Answer:
         return Answer(426, f"{shown(name)} not accepted: {error.happened}.")
     log.error("%s not accepted: %s", shown(name), error, extra={"action": "fault"})
     return failure(name, error)
-
-
-def failure(name: str, error: OSError) -> Answer:
-    """What a sender hears when the disk will not take his file (contract A2, A10)."""
-    code = 452 if error.errno in _DISK_FULL else 451
-    why = printable(error.strerror or "the disk refused it")
-    return Answer(code, f"{shown(name)} not accepted: {why}. Nothing of it was kept; send it again later.")
 
 
 def _afterwards(step: Callable[[], object]) -> None:

@@ -4,6 +4,7 @@ An ERP reads the code alone, a person who tests it reads the sentence: it says w
 has the last word.
 """
 
+import errno
 from dataclasses import dataclass
 
 from server.names import FileName
@@ -11,6 +12,9 @@ from server.sequence import Scope, Verdict, Version
 from server.states import State
 
 _LONGEST_NAME = 120
+
+# What a full disk, a quota, and a limit of file sizes say; for all else of the disk 451 is right (RFC 959).
+_CODES = {errno.ENOSPC: 452, errno.EDQUOT: 452, errno.EFBIG: 552}
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,13 @@ def shown(name: str) -> str:
     """A name that may be none at all, for a reply or a log line."""
     text = printable(name)
     return text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "..."
+
+
+def failure(name: str, error: OSError) -> Answer:
+    """What a sender hears when the disk will not take his file (contract A2, A10)."""
+    code = _CODES.get(error.errno or 0, 451)
+    why = printable(error.strerror or "the disk refused it")
+    return Answer(code, f"{shown(name)} not accepted: {why}. Nothing of it was kept; send it again later.")
 
 
 def accepted(name: FileName, verdict: Verdict, due: Version, holder: State | None, scope: Scope) -> str:

@@ -264,14 +264,18 @@ def show_file(file: File, json: Json = False) -> None:
     inbox = _inbox()
     with inbox.database.read() as connection:
         row = inbox.find(connection, file)
-        record = dict(row._mapping)
+        receipt = inbox.spool.read(row.receipt)
+        record = {**row._mapping, "proofs": receipt.proofs if receipt else {}}
         events = views.history(connection, row)
     if json:
         say_json([{**record, "history": events}])
         return
+    proofs = record.pop("proofs")
     for key, value in views.for_people(record).items():
         if value is not None:
             say(f"{key.replace('_', ' ')}: {value}")
+    for name, proof in proofs.items():
+        say(f"{name}: {proof}")
     show(events, ("at", "event", "state", "done_by", "reason"), json_wanted=False, empty="")
 
 

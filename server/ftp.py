@@ -1,10 +1,10 @@
 """The FTP server: sessions over pyftpdlib in which a 226 is a promise (contract section 3, RFC 959).
 
-    STOR ─► 150 ─► bytes (ftp_data) ─► acceptance on a worker thread ─► 226, 553 or 45x
+    STOR ─► 150 ─► bytes (ftp_data) ─► acceptance on a worker thread ─► 226, 553, 45x, or 426 if it was cut
 
 One loop serves every session, so nothing in it waits: while a verdict or a password is pending the session
 answers no other command, and its control connection is not read. Commands that came with it are kept and
-answered in order. Only what the job needs is offered (X3); REST and APPE are not, yet.
+answered in order. Only what the job needs is offered (X3).
 
 What is relied on of pyftpdlib is named in `tests/test_pyftpdlib_internals.py`.
 """
@@ -19,23 +19,26 @@ from typing import Any
 from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.handlers.ftp.control import proto_cmds as all_commands
 
-from server.acceptance import NoRoom, failure
 from server.answers import Answer, printable, shown
-from server.ftp_data import DataChannel, LastLook, PassivePort
+from server.ftp_data import ABORTED, LOST, DataChannel, LastLook, PassivePort
 from server.ftp_folders import Folders
 from server.upload import Sender, Upload
+from server.uploads import Uploads
 from server.users import User
 
 log = logging.getLogger("server.ftp")
 
 OFFERED = (
-    *("ABOR", "ALLO", "CDUP", "CWD", "EPSV", "FEAT", "HELP", "LIST", "MDTM", "MLSD", "MLST", "MODE", "NLST"),
-    *("NOOP", "OPTS", "PASS", "PASV", "PWD", "QUIT", "REIN", "RETR", "RNFR", "RNTO", "SIZE", "STAT", "STOR"),
-    *("STRU", "SYST", "TYPE", "USER", "XCUP", "XCWD", "XPWD"),
+    *("ABOR", "ALLO", "APPE", "CDUP", "CWD", "EPSV", "FEAT", "HELP", "LIST", "MDTM", "MLSD", "MLST", "MODE"),
+    *("NLST", "NOOP", "OPTS", "PASS", "PASV", "PWD", "QUIT", "REIN", "REST", "RETR", "RNFR", "RNTO", "SIZE"),
+    *("STAT", "STOR", "STRU", "SYST", "TYPE", "USER", "XCUP", "XCWD", "XPWD"),
 )
 
 # What RFC 959 allows during a transfer. QUIT is answered after it, which the RFC wants as well.
 _DURING_TRANSFER = ("ABOR", "STAT")
+
+# Longer numbers are no sizes.
+_LONGEST_SIZE = 19
 
 # More commands than these ahead of a reply are no client's habit.
 _QUEUE_LIMIT = 100
@@ -95,6 +98,7 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         self.user: User = NOBODY
         self._busy = False
         self._winding_up = False
+        self._announced: int | None = None
         self._ahead: deque[tuple[str, str, str]] = deque()
         super().__init__(conn, server, ioloop)
         self._current_facts = ["type", "size", "modify"]
@@ -206,41 +210,102 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
     # --- uploads
 
     def ftp_STOR(self, path: str, mode: str = "w") -> None:  # noqa: ARG002 - pyftpdlib's signature
-        """Begin an upload (RFC 959 section 4.1.3); the reply after the data follows its acceptance."""
+        """Begin an upload, or go on with one after REST (RFC 959 section 4.1.3, RFC 3659 section 5)."""
+        offset, announced = self._restart_position, self._announced
+        begin = self._uploads.begin if not offset else partial(self._uploads.resume, offset=offset)
+        self._store(path, partial(begin, announced=announced), reads=bool(offset))
+
+    def ftp_APPE(self, path: str) -> None:
+        """Go on with an upload that was cut; nothing else can be added to."""
+        resume = partial(
+            self._uploads.resume, offset=self._restart_position or None, announced=self._announced
+        )
+        self._store(path, resume, reads=True)
+
+    def ftp_REST(self, line: str) -> None:
+        """Where the next STOR goes on, in bytes (RFC 3659 section 5)."""
+        if self._current_type == "a":
+            self.respond("504 In TYPE A nobody can count the bytes of what is kept; send TYPE I first.")
+        else:
+            super().ftp_REST(line)
+
+    def ftp_ALLO(self, line: str) -> None:
+        """How large the next upload is (RFC 959 section 4.1.3); a shorter one was cut (A5)."""
+        size = line.partition(" ")[0]
+        if size.isascii() and size.isdecimal() and len(size) < _LONGEST_SIZE:
+            self._announced = int(size)
+            self.respond("200 The next upload has at least so many bytes.")
+        else:
+            self.respond("501 Send the size in bytes.")
+
+    def _store(self, path: str, begin: Callable[..., Upload | Answer], *, reads: bool) -> None:
+        """Answer STOR or APPE; on a worker thread if beginning reads what was kept."""
+        self._forget_announcements()
         name = self.fs.file_name(path)
         if name is None:
             self.respond("553 There is no such folder; send to / .")
             return
         if not self._has_data_connection():
             return
-        kind = self._current_type.upper()
-        try:
-            upload = self.server.acceptance.begin(Sender(self.user.name, self.remote_ip, name, kind))
-        except NoRoom as error:
-            self.respond(f"452 {error}")
-            return
-        except OSError as error:
-            self.respond(str(failure(name, error)))
-            return
-        if self.data_channel is not None:
+        begin = partial(begin, Sender(self.user.name, self.remote_ip, name, self._current_type.upper()))
+        if reads:
+            self._suspend()
+            self.server.workers.accept(begin, self._begun_on_worker, _FAULT)
+        else:
+            self._begun(begin())
+
+    def _begun_on_worker(self, begun: Upload | Answer) -> None:
+        if self._closed and isinstance(begun, Upload):
+            self._uploads.abandon(begun)
+        self._resume(partial(self._begun, begun))
+
+    def _begun(self, begun: Upload | Answer) -> None:
+        """Let the data come; the reply after it follows its acceptance."""
+        if isinstance(begun, Answer):
+            self.respond(str(begun))
+        elif not self._has_data_connection():
+            self._uploads.abandon(begun)
+        elif self.data_channel is not None:
             self.respond("125 Data connection already open; transfer starting.")
-            self.data_channel.file_obj = upload
+            self.data_channel.file_obj = begun
             self.data_channel.enable_receiving(self._current_type, "STOR")
         else:
             self.respond("150 File status okay; about to open data connection.")
-            self._in_dtp_queue = (upload, "STOR")
+            self._in_dtp_queue = (begun, "STOR")
+
+    @property
+    def _uploads(self) -> Uploads:
+        uploads: Uploads = self.server.acceptance.uploads
+        return uploads
+
+    def _forget_announcements(self) -> None:
+        """What REST and ALLO have said holds for one command."""
+        self._restart_position, self._announced = 0, None
 
     def upload_complete(self, upload: Upload) -> None:
         """The data connection has ended in order: accept the file on a worker thread."""
         self._decide(partial(self.server.acceptance.finish, upload, self.user))
 
-    def upload_cut(self, upload: Upload) -> None:
-        """The data connection has ended otherwise: forget the bytes (A5)."""
-        log.warning(
-            "%s cut after %d bytes", shown(upload.sender.name), upload.size_bytes, extra=self._fields("cut")
-        )
-        self.server.workers.accept(upload.discard, lambda _: None, None)
-        # Later, because the replies to what has cut it come first.
+    def upload_cut(self, upload: Upload, why: str) -> None:
+        """The data connection has ended otherwise: keep what came (A5).
+
+        Args:
+            upload: of which some bytes may have come.
+            why: empty if whatever has ended it also tells the sender, as ABOR does.
+        """
+        keep = partial(self._uploads.cut, upload, why or (LOST if self._closed else ABORTED))
+        if not self._closed:
+            # What he asks next, he asks of what is kept.
+            self._suspend()
+        self.server.workers.accept(keep, partial(self._tell_of_cut, tells=bool(why)), _FAULT)
+
+    def _tell_of_cut(self, answer: Answer, *, tells: bool) -> None:
+        self._resume(partial(self.respond, str(answer)) if tells else lambda: None)
+
+    def upload_failed(self, upload: Upload) -> None:
+        """The disk, or a limit, does not take more; the sender has been told."""
+        self.server.workers.accept(partial(self._uploads.drop, upload), lambda _: None, None)
+        # Later, because the reply comes first.
         self.ioloop.call_later(0, self._go_on, _errback=self.handle_error)
 
     def ftp_RNFR(self, path: str) -> None:
@@ -250,6 +315,8 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         if name is not None and sent.find_staged(self.user.name, name):
             self._rnfr = name
             self.respond("350 Ready for its real name.")
+        elif name is not None and sent.find_cut(self.user.name, name):
+            self.respond(f"550 {shown(name)} was cut and is not whole; go on with it, or send it again.")
         elif name is not None and sent.find(self.user.name, name):
             self.respond(f"550 {shown(name)} is accepted and stays as it is.")
         else:
@@ -289,6 +356,7 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
 
     def push_dtp_data(self, data: Any, isproducer: bool = False, file: Any = None, cmd: str = "") -> None:
         """Send a listing."""
+        self._forget_announcements()
         if self._has_data_connection():
             super().push_dtp_data(data, isproducer, file, cmd)
 
@@ -304,7 +372,7 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         waiting = self._in_dtp_queue
         self._in_dtp_queue = self._out_dtp_queue = None
         if waiting is not None:
-            waiting[0].discard()
+            self._uploads.abandon(waiting[0])
 
     # --- smaller differences
 
@@ -321,6 +389,7 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
     def flush_account(self) -> None:
         """After REIN or another USER."""
         super().flush_account()
+        self._forget_announcements()
         self.user = NOBODY
 
     def _fields(self, action: str) -> dict[str, str]:

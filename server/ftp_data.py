@@ -14,10 +14,14 @@ from typing import Any
 from pyftpdlib.handlers import DTPHandler
 from pyftpdlib.handlers.ftp.dispatchers import PassiveDTP
 
-from server.acceptance import UploadCut, failure
-from server.upload import TooLarge, Upload
+from server import proofs
+from server.answers import failure
+from server.upload import TooLarge, Upload, UploadCut
 
 log = logging.getLogger("server.ftp")
+
+LOST = "the control connection was closed before the file was safe"
+ABORTED = "the transfer was aborted"
 
 # Measured: with 64 KiB a gigabyte comes in at less than half the speed.
 _RECEIVE_BYTES = 256 * 1024
@@ -30,11 +34,15 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
 
     # Set by pyftpdlib, which is untyped.
     file_obj: Any
+    _lastdata: int
 
     def __init__(self, sock: socket.socket, cmd_channel: Any) -> None:
         self.timeout = cmd_channel.timeout
         self.upload: Upload | None = None
         self._complete = False
+        self._failed = False
+        # How the connection itself was cut; if it ends for another reason, its sender is told elsewhere.
+        self._why = ""
         super().__init__(sock, cmd_channel)
 
     def enable_receiving(self, type: str, cmd: str) -> None:  # noqa: A002, ARG002 - pyftpdlib's names
@@ -51,21 +59,26 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         try:
             chunk = self.next_bytes()
         except OSError as error:
-            self._cut(f"426 Data connection lost ({error.strerror}); nothing was kept, send it again.")
+            self._cut(error.strerror or "it was lost")
             return
         if chunk is None:
             return
         if not chunk:
             self._complete = True
+            self.upload.proofs[proofs.CONNECTION] = proofs.passed(self.orderly_end())
             self.close()
             return
         self.tot_bytes_received += len(chunk)
         try:
             self.upload.write(chunk)
         except TooLarge as error:
-            self._cut(f"552 Not accepted: {error.happened}.")
+            self._fail(f"552 Not accepted: {error.happened}.")
         except OSError as error:
-            self._cut(str(failure(self.upload.sender.name, error)))
+            self._fail(str(failure(self.upload.sender.name, error)))
+
+    def orderly_end(self) -> str:
+        """What an orderly end shows: little, as a killed client's looks the same."""
+        return "it was closed in order"
 
     def next_bytes(self) -> bytes | None:
         """The next bytes, none at an orderly end; None if nothing has come yet.
@@ -88,7 +101,16 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         if self.upload is None:
             super().handle_close()
         else:
-            self._cut("426 Data connection lost; nothing was kept, send it again.")
+            self._cut("it was lost")
+
+    def handle_timeout(self) -> None:
+        """Called every `timeout` seconds: end a transfer that stands still."""
+        if self.upload is None:
+            super().handle_timeout()
+        elif self.tot_bytes_received > self._lastdata:
+            self._lastdata = self.tot_bytes_received
+        else:
+            self._cut(f"nothing came for {self.timeout:g} s")
 
     def transfer_in_progress(self) -> bool:
         """Whether ABOR has something to abort: also an upload of which nothing has come."""
@@ -100,13 +122,21 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
             return
         super().close()
         upload, self.upload = self.upload, None
-        if upload is not None and self._complete:
+        if upload is None:
+            return
+        if self._complete:
             self.cmd_channel.upload_complete(upload)
-        elif upload is not None:
-            self.cmd_channel.upload_cut(upload)
+        elif self._failed:
+            self.cmd_channel.upload_failed(upload)
+        else:
+            self.cmd_channel.upload_cut(upload, self._why)
 
-    def _cut(self, reply: str) -> None:
-        self._resp = (reply, log.debug)
+    def _cut(self, why: str) -> None:
+        self._why = f"the data connection was cut ({why})"
+        self.close()
+
+    def _fail(self, reply: str) -> None:
+        self._failed, self._resp = True, (reply, log.debug)
         self.close()
 
 
@@ -148,12 +178,12 @@ class LastLook:
         except BlockingIOError:
             return
         except OSError:
-            raise UploadCut("the control connection was lost before the file was safe") from None
+            raise UploadCut(LOST, proofs.SENDER) from None
         if not ahead:
-            raise UploadCut("the control connection was closed before the file was safe")
+            raise UploadCut(LOST, proofs.SENDER)
         # Some clients send Telnet signals in front.
         if any(line.endswith(b"ABOR") and b" " not in line for line in ahead.upper().splitlines()):
-            raise UploadCut("the transfer was aborted")
+            raise UploadCut(ABORTED, proofs.SENDER)
 
     def close(self) -> None:
         """Give the duplicate back."""

@@ -16,10 +16,11 @@ from typing import Any
 
 from pyftpdlib.ioloop import AsyncChat
 
-from server.acceptance import UploadCut
+from server import proofs
 from server.config import Tls
 from server.ftp import Session
-from server.ftp_data import DataChannel
+from server.ftp_data import ABORTED, LOST, DataChannel
+from server.upload import UploadCut
 
 log = logging.getLogger("server.ftp")
 
@@ -170,6 +171,10 @@ class SecureDataChannel(_Secured, DataChannel):
             raise ConnectionAbortedError(0, "TLS ended without its closing notice") from None
         return chunk
 
+    def orderly_end(self) -> str:
+        """As `DataChannel.orderly_end`; with TLS it is a proof."""
+        return "TLS was ended by its closing notice" if self.secured else super().orderly_end()
+
     def handshake_failed(self, why: str) -> None:
         """Tell the command that waits, if one does; a reply to none would be taken for the next one's."""
         log.warning("no TLS on a data connection: %s", why, extra={"action": "tls"})
@@ -303,9 +308,9 @@ class SecureSession(_Secured, Session):
         if not self._closed:
             self.handle_read_event()
         if self._closed:
-            return "the control connection was closed before the file was safe"
+            return LOST
         if any(cmd[-4:] == "ABOR" for _, cmd, _ in self._ahead):
-            return "the transfer was aborted"
+            return ABORTED
         return ""
 
 
@@ -327,7 +332,7 @@ class _LoopLook:
         except queue.Empty:
             gone = "the inbox is stopping"
         if gone:
-            raise UploadCut(gone)
+            raise UploadCut(gone, proofs.SENDER)
 
     def close(self) -> None:
         """There is nothing to give back."""

@@ -1,4 +1,4 @@
-"""What each sender has sent: staged under a temporary name, or accepted within a day (contract A12, N6).
+"""What each sender has sent: staged, cut, or accepted within a day (contract A5, A12, N6).
 
 Clients that verify an upload ask for its size or a listing; they are answered from memory, from here, and no
 path of theirs ever reaches the disk. A name is found in any spelling and shown as it was sent (N3).
@@ -45,7 +45,7 @@ class Sent:
                 del files[next(iter(files))]
 
     def staged(self, note: Receipt) -> Receipt | None:
-        """Show a staged file; returns the note whose name it takes over, if there is one."""
+        """Show a staged or cut file; returns the note whose name it takes over, if there is one."""
         with self._lock:
             files = self._staged.setdefault(note.user, {})
             before = files.get(key_of(note.name))
@@ -53,17 +53,35 @@ class Sent:
             return before
 
     def find_staged(self, user: str, name: str) -> Receipt | None:
-        """The note of a staged file."""
+        """The note of a staged file that is whole."""
+        note = self._note(user, name)
+        return None if note is None or note.cut else note
+
+    def find_cut(self, user: str, name: str) -> Receipt | None:
+        """The note of an upload that was cut."""
+        note = self._note(user, name)
+        return note if note is not None and note.cut else None
+
+    def take_staged(self, user: str, name: str) -> Receipt | None:
+        """Take the note of a whole file away, for whoever does something with it: nobody else gets it."""
+        return self._take(self.find_staged(user, name))
+
+    def take_cut(self, user: str, name: str) -> Receipt | None:
+        """As `take_staged`, of one that was cut."""
+        return self._take(self.find_cut(user, name))
+
+    def _note(self, user: str, name: str) -> Receipt | None:
         with self._lock:
             return self._staged.get(user, {}).get(key_of(name))
 
-    def take_staged(self, user: str, name: str) -> Receipt | None:
-        """Take a note away, for whoever does something with it: nobody else gets the same one."""
+    def _take(self, note: Receipt | None) -> Receipt | None:
         with self._lock:
-            return self._staged.get(user, {}).pop(key_of(name), None)
+            if note is None or self._staged[note.user].get(key_of(note.name)) is not note:
+                return None
+            return self._staged[note.user].pop(key_of(note.name))
 
     def put_back(self, note: Receipt) -> bool:
-        """Show a staged file again that was taken; false if another has its name meanwhile."""
+        """Show a file again that was taken; false if another has its name meanwhile."""
         with self._lock:
             return self._staged.setdefault(note.user, {}).setdefault(key_of(note.name), note) is note
 
@@ -81,8 +99,8 @@ class Sent:
             return old
 
     def find(self, user: str, name: str) -> Shown | None:
-        """One file of a sender, staged or accepted, or None."""
-        note = self.find_staged(user, name)
+        """One file of a sender, staged, cut or accepted, or None."""
+        note = self._note(user, name)
         if note is not None:
             return _shown(note)
         with self._lock:
@@ -116,8 +134,18 @@ def key_of(name: str) -> str:
         return name.upper()
 
 
+def resumes_at(note: Receipt) -> int:
+    """Behind how many bytes a cut upload goes on.
+
+    One less than are kept: of an upload whose last bytes came before the cut a client would hear that it is
+    as long as his file, take it for delivered, and never learn that it was not accepted.
+    """
+    return max(0, note.size_bytes - 1)
+
+
 def _shown(receipt: Receipt) -> Shown:
-    return Shown(receipt.name, receipt.size_bytes, _seconds(receipt.received_at))
+    size = resumes_at(receipt) if receipt.cut else receipt.size_bytes
+    return Shown(receipt.name, size, _seconds(receipt.received_at))
 
 
 def _seconds(iso: str) -> float:

@@ -6,7 +6,7 @@
     data/ID     the bytes of one upload, opened exclusively, never moved, never changed once it has a receipt
     data/refused/SHA256   the bytes of refused uploads, one copy per digest
     aside/      receipts and staging notes being written
-    staged/ID   notes of uploads under a temporary name, until they are renamed
+    staged/ID   notes of uploads under a temporary name, until they are renamed, and of those that were cut
     new/ID      receipts that the ledger does not know yet; the rename into this folder is the acceptance
     done/ID     receipts that the ledger knows
 
@@ -48,6 +48,7 @@ class Receipt:
         proofs: which proofs of completeness the upload passed, by name.
         refusal: why the sender was told 553, or None if the file was accepted.
         source: of an accepted name that has neither source nor sequence, that of its sender (contract N7).
+        cut: for the note of an upload that may be resumed, how it was cut (contract A5).
     """
 
     id: str
@@ -64,6 +65,7 @@ class Receipt:
     proofs: dict[str, str] = field(default_factory=dict)
     refusal: str | None = None
     source: str | None = None
+    cut: str | None = None
 
 
 class SpoolTaken(TemporaryFault):
@@ -187,6 +189,11 @@ class Spool:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.fdopen(os.open(self.data / data_id, flags, 0o640), "w+b", buffering=0)
 
+    def reopen_data(self, data_id: str) -> BinaryIO:
+        """The bytes of an upload that was cut, to go on with; no receipt speaks of them."""
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(self.data / data_id, flags), "r+b", buffering=0)
+
     def data_path(self, data_id: str) -> Path:
         """Where the bytes of an upload are."""
         return self.data / data_id
@@ -235,7 +242,7 @@ class Spool:
         self._write(receipt, self.new, last_look)
 
     def stage(self, receipt: Receipt, last_look: Callable[[], None] = _nothing) -> None:
-        """Note durably that an upload under a temporary name is complete; `unstage` ends it."""
+        """Note durably an upload that is complete under a temporary name, or cut; `unstage` ends it."""
         self._write(receipt, self.staged, last_look)
 
     def unstage(self, receipt_id: str) -> None:

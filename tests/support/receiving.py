@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 from server import users
-from server.config import Ftp, Inbox, Settings
+from server.config import Ftp, Inbox, Settings, Source
 from server.names import FileName
 from server.outlook import View
 from server.receiver import Receiver
@@ -30,9 +30,15 @@ class Told:
 
 
 class Running:
-    """A receiver in a thread; `inbox` and `ftp` are settings of these sections."""
+    """A receiver in a thread; `inbox`, `ftp` and `sources` are settings of these sections."""
 
-    def __init__(self, folder: Path, ftp: dict[str, object] | None = None, **inbox: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ftp: dict[str, object] | None = None,
+        sources: dict[str, Source] | None = None,
+        **inbox: object,
+    ) -> None:
         self.outlook = Told()
         conf = folder / "conf"
         conf.mkdir(exist_ok=True)
@@ -40,7 +46,9 @@ class Running:
         users.add_user(conf, "other", "secret", ["XX"])
         facts = {"spool": folder / "spool", "min_free_disk": 0, **inbox}
         settings = Settings(
-            ftp=Ftp.model_validate({"port": 0, **(ftp or {})}), inbox=Inbox.model_validate(facts)
+            ftp=Ftp.model_validate({"port": 0, **(ftp or {})}),
+            inbox=Inbox.model_validate(facts),
+            sources=sources or {},
         )
         self.spool = Spool(folder / "spool")
         self.receiver = Receiver(settings, conf, self.outlook, lambda: frozenset({"ORDERS", "CATEGORY"}))
@@ -74,5 +82,13 @@ class Running:
         """Bytes in the spool."""
         return [path for path in self.spool.data.iterdir() if path.is_file()]
 
+    def came(self) -> list[Path]:
+        """As `uploads`, where something has come."""
+        return [path for path in self.uploads() if path.stat().st_size]
+
     def accepted(self) -> list[str]:
         return [receipt.name for receipt in self.receipts() if receipt.refusal is None]
+
+    def cut(self) -> list[Receipt]:
+        """The notes of cut uploads, as they are on disk."""
+        return [note for note in self.spool.staged_receipts() if note.cut]
