@@ -302,11 +302,11 @@ class Session(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
     def _tell_of_cut(self, answer: Answer, *, tells: bool) -> None:
         self._resume(partial(self.respond, str(answer)) if tells else lambda: None)
 
-    def upload_failed(self, upload: Upload) -> None:
-        """The disk, or a limit, does not take more; the sender has been told."""
-        self.server.workers.accept(partial(self._uploads.drop, upload), lambda _: None, None)
-        # Later, because the reply comes first.
-        self.ioloop.call_later(0, self._go_on, _errback=self.handle_error)
+    def upload_refused(self, upload: Upload, refusal: Answer) -> None:
+        """The disk, or a limit, does not take more: give back the room, then tell the sender."""
+        self._suspend()
+        told = partial(self.respond, str(refusal))
+        self.server.workers.accept(partial(self._uploads.drop, upload), lambda _: self._resume(told), None)
 
     def ftp_RNFR(self, path: str) -> None:
         """Name a staged file that is to be renamed (contract N6)."""

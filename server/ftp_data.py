@@ -15,7 +15,7 @@ from pyftpdlib.handlers import DTPHandler
 from pyftpdlib.handlers.ftp.dispatchers import PassiveDTP
 
 from server import proofs
-from server.answers import failure
+from server.answers import Answer, failure, shown
 from server.upload import TooLarge, Upload, UploadCut
 
 log = logging.getLogger("server.ftp")
@@ -40,7 +40,8 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         self.timeout = cmd_channel.timeout
         self.upload: Upload | None = None
         self._complete = False
-        self._failed = False
+        # Why nothing more can be taken.
+        self._refusal: Answer | None = None
         # How the connection itself was cut; if it ends for another reason, its sender is told elsewhere.
         self._why = ""
         super().__init__(sock, cmd_channel)
@@ -72,9 +73,9 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         try:
             self.upload.write(chunk)
         except TooLarge as error:
-            self._fail(f"552 Not accepted: {error.happened}.")
+            self._fail(Answer(552, f"{shown(self.upload.sender.name)} not accepted: {error.happened}."))
         except OSError as error:
-            self._fail(str(failure(self.upload.sender.name, error)))
+            self._fail(failure(self.upload.sender.name, error))
 
     def orderly_end(self) -> str:
         """What an orderly end shows: little, as a killed client's looks the same."""
@@ -126,8 +127,8 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
             return
         if self._complete:
             self.cmd_channel.upload_complete(upload)
-        elif self._failed:
-            self.cmd_channel.upload_failed(upload)
+        elif self._refusal is not None:
+            self.cmd_channel.upload_refused(upload, self._refusal)
         else:
             self.cmd_channel.upload_cut(upload, self._why)
 
@@ -135,8 +136,8 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         self._why = f"the data connection was cut ({why})"
         self.close()
 
-    def _fail(self, reply: str) -> None:
-        self._failed, self._resp = True, (reply, log.debug)
+    def _fail(self, refusal: Answer) -> None:
+        self._refusal = refusal
         self.close()
 
 

@@ -147,6 +147,36 @@ def test_what_is_kept_outlives_a_restart(tmp_path: Path) -> None:
         once_more.stop()
 
 
+def test_a_receiver_that_died_between_two_notes_of_an_upload_keeps_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Running(tmp_path)
+    try:
+        cut(first)
+        with monkeypatch.context() as patched:
+            patched.setattr(Spool, "unstage", lambda *_: None)
+            cut(first, data=WHOLE[len(HALF) : -5], rest=len(HALF))
+    finally:
+        first.stop()
+    assert len(first.cut()) == 2
+    again = Running(tmp_path)
+    try:
+        with again.ftp() as session:
+            offset = len(WHOLE) - 5
+            session.storbinary(f"STOR {ORDERS}", BytesIO(WHOLE[offset:]), rest=offset)
+        assert accepted(again)[0] == WHOLE
+        assert again.cut() == []
+    finally:
+        again.stop()
+
+
+def test_who_goes_back_may_end_before_what_was_kept(running: Running) -> None:
+    cut(running)
+    with running.ftp() as session:
+        assert session.storbinary(f"STOR {ORDERS}", BytesIO(b"\n"), rest=10).startswith("226")
+    assert accepted(running)[0] == WHOLE[:10] + b"\n"
+
+
 def test_stopping_the_inbox_in_mid_upload_keeps_what_came(tmp_path: Path) -> None:
     first = Running(tmp_path)
     session = first.ftp()
@@ -513,8 +543,8 @@ def test_a_receiver_that_is_killed_while_an_upload_goes_on_loses_nothing(tmp_pat
 
 
 @given(
-    content=st.binary(min_size=1, max_size=200),
-    parts=st.lists(st.tuples(st.integers(0, 250), st.integers(0, 60), st.booleans()), max_size=8),
+    content=st.binary(min_size=100, max_size=200),
+    parts=st.lists(st.tuples(st.integers(0, 70), st.integers(0, 60), st.booleans()), max_size=8),
 )
 def test_however_often_it_is_cut_and_taken_up_the_whole_is_what_was_sent(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, parts: list[tuple[int, int, bool]]

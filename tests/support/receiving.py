@@ -2,7 +2,7 @@
 
 import ftplib
 import threading
-from io import BytesIO
+from contextlib import suppress
 from pathlib import Path
 
 from server import users
@@ -71,7 +71,11 @@ class Running:
         """The reply, whatever it is."""
         with self.ftp(user) as session:
             try:
-                return session.storbinary(f"STOR {name}", BytesIO(data))
+                session.voidcmd("TYPE I")
+                # A refusal may come before all is sent.
+                with session.transfercmd(f"STOR {name}") as connection, suppress(OSError):
+                    connection.sendall(data)
+                return session.voidresp()
             except ftplib.Error as error:
                 return str(error)
 
