@@ -123,12 +123,25 @@ def test_ftplib_pushes_lists_and_renames(
         ("implicit", "ftps", []),
     ],
 )
-def test_curl_pushes(start: Start, tmp_path: Path, tls: str, url: str, options: list[str]) -> None:
+def test_curl_pushes(
+    start: Start, tmp_path: Path, pair: Pair, tls: str, url: str, options: list[str]
+) -> None:
+    """It also finds that the certificate for trials is for this machine."""
     server = start(tls)
     (tmp_path / "large").write_bytes(LARGE)
-    host, port = server.receiver.address
-    where = f"{url}://{host}:{port}/{ORDERS}"
-    words = ["curl", "-sSk", *options, "--user", "erp:secret", "-T", str(tmp_path / "large"), where]
+    where = f"{url}://localhost:{server.receiver.address[1]}/{ORDERS}"
+    words = [
+        "curl",
+        "-sS",
+        "--cacert",
+        str(pair.certificate),
+        *options,
+        "--user",
+        "erp:secret",
+        "-T",
+        str(tmp_path / "large"),
+        where,
+    ]
     subprocess.run(words, check=True, timeout=60)
     assert server.accepted() == [ORDERS]
     assert server.receipts()[0].size_bytes == len(LARGE)
