@@ -1,7 +1,7 @@
 """The certificate of FTPS: read, checked, taken anew when its files change (contract X2).
 
 Connections are secured with the standard library's `ssl`: of what Python offers, it alone can leave out the
-session tickets that TLS 1.3 sends after a handshake (see `ftp_secured`).
+session tickets that TLS 1.3 sends after a handshake (see `ftp.secured`).
 """
 
 import logging

@@ -19,8 +19,8 @@ from server.answers import printable
 from server.certificate import Certificate, Pair
 from server.config import Settings
 from server.errors import InboxError
-from server.ftp_server import Server
-from server.ftp_workers import Letterbox, Workers
+from server.ftp.server import Server
+from server.ftp.workers import Letterbox, Workers
 from server.outlook import Outlook
 from server.spool import Spool
 from server.users import Users

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from server.ftp import Session
+from server.ftp.session import Session
 from server.spool import Spool
 from tests.support.receiving import Running
 

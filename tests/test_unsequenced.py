@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from loaders.shapes import Catalog
 from server import schema, users
-from server.config import Inbox
+from server.config import Inbox, Source
 from server.database import Database
 from server.errors import SettingsError, UsageError
 from server.names import parse_unsequenced
@@ -24,9 +24,9 @@ from server.sequence import Version
 from server.unnumbered import came_before
 from tests.support.commands import Run, json_of
 from tests.support.inboxes import Bench
+from tests.support.receiving import Running
 from tests.support.running import PASSWORD, RunningInbox, until
 from tests.test_ledger_machine import Died, Mortal
-from tests.test_receiving import Running
 
 
 def _arrive(bench: Bench, name: str, text: str, source: str = "DT") -> None:
@@ -233,6 +233,18 @@ def test_a_user_for_whom_it_is_not_switched_on_is_told_how_it_could_be(tmp_path:
         assert reply.startswith("553 ORDERS.net refused: the name must have the form SOURCE_SEQUENCE_")
         assert "--unsequenced" in reply
         assert receiver.accepted() == []
+    finally:
+        receiver.stop()
+
+
+def test_the_options_of_the_users_source_hold_for_what_names_none(tmp_path: Path) -> None:
+    receiver = Running(tmp_path, sources={"DT": Source(ragged=True)})
+    users.add_user(tmp_path / "conf", "simple", "secret", ["DT"], unsequenced=True)
+    try:
+        narrow = b"a\tb\tc\nd\te"
+        assert receiver.store("ORDERS.net", narrow, "simple").startswith("226")
+        assert receiver.store("orders.tmp", narrow, "simple").startswith("226")
+        assert receiver.store("XX_0000001_KS_ORDERS.NET", narrow, "other").startswith("426")
     finally:
         receiver.stop()
 

@@ -2,7 +2,7 @@
 
 pyftpdlib calls everything complete that ends, answers 226 before anyone is asked, and rewrites line ends in
 type A. Here only an orderly end counts as complete, the reply waits for the acceptance, and nothing is
-rewritten. `ftp_tls` tells in `next_bytes` the end of a TLS connection from a cut one, and changes no more.
+rewritten. `ftp.tls` tells in `next_bytes` the end of a TLS connection from a cut one, and changes no more.
 
 What is relied on of pyftpdlib is named in `tests/test_pyftpdlib_internals.py`.
 """

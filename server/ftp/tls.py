@@ -1,6 +1,6 @@
 """FTPS: sessions and data connections that go over to TLS (contract X2, RFC 4217).
 
-Data connections send no session tickets (see `ftp_secured`); those of the control connection resume them too.
+Data connections send no session tickets (see `ftp.secured`); those of the control connection resume them too.
 
 A TLS connection that ends without its closing notice was cut: there the end itself tells what a plain
 connection leaves to guessing (A5).
@@ -15,9 +15,9 @@ from typing import Any
 
 from server import proofs
 from server.config import Tls
-from server.ftp import Session
-from server.ftp_data import ABORTED, LOST, DataChannel
-from server.ftp_secured import Secured
+from server.ftp.data import ABORTED, LOST, DataChannel
+from server.ftp.secured import Secured
+from server.ftp.session import Session
 from server.upload import UploadCut
 
 log = logging.getLogger("server.ftp")

@@ -7,10 +7,10 @@ from pyftpdlib.servers import FTPServer
 from server.acceptance import Acceptance
 from server.certificate import Certificate
 from server.config import Ftp, Tls
-from server.ftp import Session
-from server.ftp_folders import folders_of
-from server.ftp_tls import SecureSession
-from server.ftp_workers import Workers
+from server.ftp.folders import folders_of
+from server.ftp.session import Session
+from server.ftp.tls import SecureSession
+from server.ftp.workers import Workers
 from server.users import Users
 
 

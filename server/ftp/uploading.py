@@ -1,6 +1,6 @@
 """The commands of an upload, from STOR to its reply (RFC 959 section 4.1.3, RFC 3659 section 5).
 
-STOR ─► 150 ─► bytes (ftp_data) ─► acceptance on a worker thread ─► 226, 553, 45x, or 426 if it was cut
+STOR ─► 150 ─► bytes (data) ─► acceptance on a worker thread ─► 226, 553, 45x, or 426 if it was cut
 """
 
 import logging
@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from server.answers import Answer, shown
-from server.ftp_conversation import Conversation
-from server.ftp_data import ABORTED, LOST, LastLook
+from server.ftp.conversation import Conversation
+from server.ftp.data import ABORTED, LOST, LastLook
 from server.upload import Sender, Upload
 from server.uploads import Uploads
 from server.users import User

@@ -15,9 +15,9 @@ from typing import Any
 from pyftpdlib.handlers.ftp.control import proto_cmds as all_commands
 
 from server.answers import printable, shown
-from server.ftp_data import DataChannel, PassivePort
-from server.ftp_folders import Folders
-from server.ftp_uploads import Uploading
+from server.ftp.data import DataChannel, PassivePort
+from server.ftp.folders import Folders
+from server.ftp.uploading import Uploading
 from server.users import User
 
 log = logging.getLogger("server.ftp")
