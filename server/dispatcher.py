@@ -1,9 +1,8 @@
 """The loader process: register what is new, take a wave, load it, record the ending, try again what must be.
 
 It wakes up by hint (the receiver's nudge) and works by scan, so a lost nudge costs a second, never a file.
-Only the holder of the lease works (contract D3). Several small files share one transaction; each has a
-savepoint, so that a bad one leaves the others untouched (contract L1). Between transactions operators'
-commands have their turn.
+Only the holder of the lease works (contract D3). Several small files share one transaction (`loading`).
+Between transactions operators' commands have their turn.
 """
 
 import logging
@@ -12,29 +11,26 @@ import secrets
 import select
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from loaders.load import Delivery, NeedsApproval, NotLoaded, Outcome, load
-from loaders.options import SourceOptions
-from loaders.records import forget_rows, reject_rows
 from loaders.shapes import Catalog
-from server import fixes, gaps, incidents, ledger, unjoined
+from server import gaps, incidents, ledger, unjoined
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
 from server.intake import Intake, strangers
 from server.ledger import now_utc
+from server.loading import Loading, postpone
 from server.migrate import prepare
 from server.names import parse_shown, split
 from server.spool import Spool
-from server.states import Cause, Event, State
-from server.waves import Ready, is_stuck, wave
+from server.states import Event, State
+from server.waves import SMALL_BYTES, Ready, groups, wave
 
 log = logging.getLogger("server.dispatcher")
 
@@ -47,13 +43,7 @@ RENEW_SECONDS = 20.0
 SCAN_SECONDS = 1.0
 REGISTER_AT_ONCE = 500
 
-# Files up to this size are grouped until a group has this many bytes; larger ones are marked *loading* in a
-# transaction of their own first, so that operators see what takes so long.
-SMALL_BYTES = 256 * 1024
-GROUP_BYTES = 1024 * 1024
-
-RETRY_FIRST_SECONDS = 1.0
-RETRY_LAST_SECONDS = 300.0
+AWAY_FIRST_SECONDS = 1.0
 AWAY_LAST_SECONDS = 15.0
 
 # Incidents and counts are brought up to date so often while there is work, and when it ends.
@@ -82,6 +72,7 @@ class Dispatcher:
     def __post_init__(self) -> None:
         apis = frozenset(self.catalog)
         self.intake = Intake(self.settings, lambda: apis, self.spool)
+        self._loading = Loading(self.settings, self.spool, self.catalog)
         self._token = secrets.token_hex(16)
         self._owner = self.spool.node()
         self._renew_at = 0.0
@@ -93,7 +84,7 @@ class Dispatcher:
     def run(self) -> None:
         """Work until `stop` is set; faults that pass are waited out, whatever they are (contract L9)."""
         nudges = self.spool.listen()
-        away_seconds = RETRY_FIRST_SECONDS
+        away_seconds = AWAY_FIRST_SECONDS
         started = False
         try:
             while not self.stop.is_set():
@@ -107,7 +98,7 @@ class Dispatcher:
                         self.recover()
                         started = True
                     worked = self.work()
-                    away_seconds = RETRY_FIRST_SECONDS
+                    away_seconds = AWAY_FIRST_SECONDS
                     if not worked:
                         self._wait(nudges)
                 except ledger.LeaseLost:
@@ -136,7 +127,7 @@ class Dispatcher:
         if self._ready():
             self._settle()
         files = self._cut_wave()
-        for group in _groups(files):
+        for group in groups(files):
             if self.stop.is_set():
                 break
             self._load_group(group)
@@ -195,11 +186,8 @@ class Dispatcher:
 
     def _cut_wave(self) -> list[Ready]:
         with self.database.read() as connection:
-            stuck = self._stuck(connection)
+            stuck = self._loading.stuck(connection)
         return wave(self._ready(), self.catalog.level, stuck)
-
-    def _stuck(self, connection: Connection) -> Mapping[tuple[int, str], int]:
-        return ledger.stuck(connection) if self.settings.dispatch.on_quarantine == "wait" else {}
 
     def _give_up_gaps(self) -> None:
         """Go on without what is missing for too long, if the settings say so (contract S3)."""
@@ -219,135 +207,21 @@ class Dispatcher:
     def _load_group(self, files: Sequence[Ready]) -> None:
         purpose = f"loading {files[0].name}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
         if files[0].size_bytes > SMALL_BYTES:
+            # So that operators see what takes so long.
             with self._transaction(purpose) as (connection, now):
-                self._begin(connection, files[0], now)
+                self._loading.begin(connection, files[0], now)
         try:
             with self._transaction(purpose) as (connection, now):
                 ranks = ledger.ranks(connection)
                 for file in files:
-                    self._load(connection, file, ranks, now)
+                    self._loading.load(connection, file, ranks, now)
         except ledger.LeaseLost:
             raise
         except Exception as error:
             if is_away(error) or not passes_by_itself(error):
                 raise
-            self._postpone(files, error)
-
-    def _load(self, connection: Connection, file: Ready, ranks: Mapping[int, int], now: datetime) -> None:
-        """Load one file within its group's transaction; what is wrong with the file itself ends here."""
-        if not self._begin(connection, file, now):
-            return
-        row = ledger.file_by_id(connection, file.file_id)
-        started = time.monotonic()
-        savepoint = connection.begin_nested()
-        try:
-            options = self.settings.reading(row.source)
-            mending = fixes.of(connection, row, self.spool, options)
-            with self.spool.data_path(row.data).open("rb") as data:
-                delivery = self._delivery(row, ranks, options, fixes.rows_of(mending))
-                outcome = load(connection, self.catalog, delivery, data)
-        except NotLoaded as fault:
-            savepoint.rollback()
-            forget_rows(connection, row.id)
-            reject_rows(connection, row.id, fault.rejects)
-            ledger.change(connection, row.id, rows_read=fault.rows_read, rows_rejected=fault.rows_rejected)
-            if isinstance(fault, NeedsApproval):
-                self._defer(connection, row, fault.reason, now)
-            else:
-                self._quarantine(connection, row, Cause.REJECTED_ROWS, fault.reason, now)
-        except FileNotFoundError:
-            savepoint.rollback()
-            self._quarantine(
-                connection, row, Cause.BYTES_MISSING, "its bytes are not in the spool any more", now
-            )
-        except Exception as error:
-            if passes_by_itself(error):
-                raise
-            savepoint.rollback()
-            log.exception("%s cannot be loaded", row.name, extra={"action": "load", "file_id": row.id})
-            self._quarantine(connection, row, Cause.INTERNAL, f"{type(error).__name__}: {error}", now)
-        else:
-            savepoint.commit()
-            self._record(connection, row, outcome, now)
-            fixes.record(connection, row, mending, outcome, now)
-            log.info(
-                "%s loaded: %d rows in %.3f s",
-                row.name,
-                outcome.rows_loaded,
-                time.monotonic() - started,
-                extra={"action": "load", "api": row.api, "sequence": row.sequence, "file_id": row.id},
-            )
-
-    def _begin(self, connection: Connection, file: Ready, now: datetime) -> bool:
-        """Whether a file of the wave may still load; an operator or an earlier file may be in its way."""
-        if not is_stuck(file, self._stuck(connection)):
-            ledger.move(connection, file.file_id, Event.STARTED, now)
-        return bool(ledger.file_by_id(connection, file.file_id).state == State.LOADING)
-
-    def _delivery(
-        self, row: Row[Any], ranks: Mapping[int, int], options: SourceOptions, corrections: Mapping[int, str]
-    ) -> Delivery:
-        return Delivery(
-            file_id=row.id,
-            api=row.api,
-            mode=row.mode,
-            stream=row.stream_id,
-            version=row.version,
-            ranks=ranks,
-            options=options,
-            max_rejected=self.settings.max_rejected(self.catalog[row.api]),
-            shrink_limit_percent=self.settings.load.full_shrink_limit,
-            is_approved=bool(row.approved),
-            corrections=corrections,
-        )
-
-    def _record(self, connection: Connection, row: Row[Any], outcome: Outcome, now: datetime) -> None:
-        ledger.move(
-            connection,
-            row.id,
-            Event.COMMITTED,
-            now,
-            cause=None,
-            loaded_at=now,
-            attempts=0,
-            retry_at=None,
-            rows_read=outcome.rows_read,
-            rows_loaded=outcome.rows_loaded,
-            rows_rejected=outcome.rows_rejected,
-            rows_parked=outcome.rows_parked,
-        )
-        for file_id, rows in outcome.unparked.items():
-            ledger.count_unparked(connection, file_id, rows)
-
-    def _quarantine(
-        self, connection: Connection, row: Row[Any], cause: str, reason: str, now: datetime
-    ) -> None:
-        ledger.move(connection, row.id, Event.BAD_CONTENT, now, reason=reason, cause=cause)
-        log.warning("%s not loaded: %s", row.name, reason, extra={"action": "quarantine", "file_id": row.id})
-
-    def _defer(self, connection: Connection, row: Row[Any], reason: str, now: datetime) -> None:
-        """Keep a FULL back until an operator has approved it (contract L6)."""
-        ledger.move(connection, row.id, Event.DEFERRED, now, reason=reason, cause=Cause.NEEDS_APPROVAL)
-        log.warning(
-            "%s waits for approval: %s", row.name, reason, extra={"action": "defer", "file_id": row.id}
-        )
-
-    def _postpone(self, files: Sequence[Ready], error: Exception) -> None:
-        """Try a group again later; it is nobody's work (contract L9)."""
-        with self._transaction("putting off a load") as (connection, now):
-            for file in files:
-                row = ledger.file_by_id(connection, file.file_id)
-                delay = min(RETRY_FIRST_SECONDS * 2**row.attempts, RETRY_LAST_SECONDS)
-                log.warning(
-                    "%s is tried again in %.0f s: %s",
-                    row.name,
-                    delay,
-                    error,
-                    extra={"action": "retry", "file_id": row.id},
-                )
-                ledger.move(connection, row.id, Event.POSTPONED, now, reason=str(error))
-                again = now + timedelta(seconds=delay)
-                ledger.change(connection, row.id, attempts=row.attempts + 1, retry_at=again)
+            with self._transaction("putting off a load") as (connection, now):
+                postpone(connection, files, error, now)
 
     # --- around it -----------------------------------------------------------------------------------
 
@@ -400,20 +274,3 @@ class Dispatcher:
         readable, _, _ = select.select([nudges], [], [], SCAN_SECONDS)
         if readable:
             os.read(nudges, 65536)
-
-
-def _groups(files: Sequence[Ready]) -> Iterator[list[Ready]]:
-    """Small neighbours together, large ones alone."""
-    group: list[Ready] = []
-    size = 0
-    for file in files:
-        if group and (file.size_bytes > SMALL_BYTES or size + file.size_bytes > GROUP_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(file)
-        size += file.size_bytes
-        if file.size_bytes > SMALL_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group

@@ -4,8 +4,12 @@ Whatever becomes ready while a wave is loading waits for the next one. So parent
 steady flow of low levels can starve the others.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+# Files up to this size are grouped until a group has this many bytes.
+SMALL_BYTES = 256 * 1024
+GROUP_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,20 @@ def is_stuck(file: Ready, stuck: Mapping[tuple[int, str], int]) -> bool:
     """Whether a file waits for an earlier one of its stream and API."""
     blocker = stuck.get((file.stream_id, file.api))
     return blocker is not None and blocker < file.version
+
+
+def groups(files: Sequence[Ready]) -> Iterator[list[Ready]]:
+    """What of a wave shares a transaction: small neighbours together, large files alone (contract L1)."""
+    group: list[Ready] = []
+    size = 0
+    for file in files:
+        if group and (file.size_bytes > SMALL_BYTES or size + file.size_bytes > GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(file)
+        size += file.size_bytes
+        if file.size_bytes > SMALL_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

@@ -1,0 +1,162 @@
+"""One ready file becomes rows, and the ledger says so in the same transaction (contract L1).
+
+The caller holds the transaction and the lease. A file has a savepoint of its own, so that what is wrong with
+it ends there: it is quarantined or deferred with the reason, and its neighbours stay untouched. A fault that
+passes is not the file's; it goes up to the caller, who has the group put off (contract L9).
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from loaders.load import Delivery, NeedsApproval, NotLoaded, Outcome, load
+from loaders.options import SourceOptions
+from loaders.records import forget_rows, reject_rows
+from loaders.shapes import Catalog
+from server import fixes, ledger
+from server.config import Settings
+from server.database import passes_by_itself
+from server.spool import Spool
+from server.states import Cause, Event, State
+from server.waves import Ready, is_stuck
+
+log = logging.getLogger("server.dispatcher")
+
+RETRY_FIRST_SECONDS = 1.0
+RETRY_LAST_SECONDS = 300.0
+
+
+class Loading:
+    """Loads files of one spool by one catalog.
+
+    Args:
+        settings: limits, and how each source writes.
+        spool: where the bytes are.
+        catalog: the APIs.
+    """
+
+    def __init__(self, settings: Settings, spool: Spool, catalog: Catalog) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._catalog = catalog
+
+    def stuck(self, connection: Connection) -> Mapping[tuple[int, str], int]:
+        """For (stream, API), the version of a file that later ones have to wait for (contract D2)."""
+        return ledger.stuck(connection) if self._settings.dispatch.on_quarantine == "wait" else {}
+
+    def load(self, connection: Connection, file: Ready, ranks: Mapping[int, int], now: datetime) -> None:
+        """Load one file within its group's transaction; what is wrong with the file itself ends here."""
+        if not self.begin(connection, file, now):
+            return
+        row = ledger.file_by_id(connection, file.file_id)
+        started = time.monotonic()
+        savepoint = connection.begin_nested()
+        try:
+            options = self._settings.reading(row.source)
+            mending = fixes.of(connection, row, self._spool, options)
+            with self._spool.data_path(row.data).open("rb") as data:
+                delivery = self._delivery(row, ranks, options, fixes.rows_of(mending))
+                outcome = load(connection, self._catalog, delivery, data)
+        except NotLoaded as fault:
+            savepoint.rollback()
+            forget_rows(connection, row.id)
+            reject_rows(connection, row.id, fault.rejects)
+            ledger.change(connection, row.id, rows_read=fault.rows_read, rows_rejected=fault.rows_rejected)
+            if isinstance(fault, NeedsApproval):
+                _defer(connection, row, fault.reason, now)
+            else:
+                _quarantine(connection, row, Cause.REJECTED_ROWS, fault.reason, now)
+        except FileNotFoundError:
+            savepoint.rollback()
+            _quarantine(connection, row, Cause.BYTES_MISSING, "its bytes are not in the spool any more", now)
+        except Exception as error:
+            if passes_by_itself(error):
+                raise
+            savepoint.rollback()
+            log.exception("%s cannot be loaded", row.name, extra={"action": "load", "file_id": row.id})
+            _quarantine(connection, row, Cause.INTERNAL, f"{type(error).__name__}: {error}", now)
+        else:
+            savepoint.commit()
+            _record(connection, row, outcome, now)
+            fixes.record(connection, row, mending, outcome, now)
+            log.info(
+                "%s loaded: %d rows in %.3f s",
+                row.name,
+                outcome.rows_loaded,
+                time.monotonic() - started,
+                extra={"action": "load", "api": row.api, "sequence": row.sequence, "file_id": row.id},
+            )
+
+    def begin(self, connection: Connection, file: Ready, now: datetime) -> bool:
+        """Whether a file of the wave may still load; an operator or an earlier file may be in its way."""
+        if not is_stuck(file, self.stuck(connection)):
+            ledger.move(connection, file.file_id, Event.STARTED, now)
+        return bool(ledger.file_by_id(connection, file.file_id).state == State.LOADING)
+
+    def _delivery(
+        self, row: Row[Any], ranks: Mapping[int, int], options: SourceOptions, corrections: Mapping[int, str]
+    ) -> Delivery:
+        return Delivery(
+            file_id=row.id,
+            api=row.api,
+            mode=row.mode,
+            stream=row.stream_id,
+            version=row.version,
+            ranks=ranks,
+            options=options,
+            max_rejected=self._settings.max_rejected(self._catalog[row.api]),
+            shrink_limit_percent=self._settings.load.full_shrink_limit,
+            is_approved=bool(row.approved),
+            corrections=corrections,
+        )
+
+
+def postpone(connection: Connection, files: Sequence[Ready], error: Exception, now: datetime) -> None:
+    """Have files tried again later; it is nobody's work (contract L9)."""
+    for file in files:
+        row = ledger.file_by_id(connection, file.file_id)
+        delay = min(RETRY_FIRST_SECONDS * 2**row.attempts, RETRY_LAST_SECONDS)
+        log.warning(
+            "%s is tried again in %.0f s: %s",
+            row.name,
+            delay,
+            error,
+            extra={"action": "retry", "file_id": row.id},
+        )
+        ledger.move(connection, row.id, Event.POSTPONED, now, reason=str(error))
+        again = now + timedelta(seconds=delay)
+        ledger.change(connection, row.id, attempts=row.attempts + 1, retry_at=again)
+
+
+def _record(connection: Connection, row: Row[Any], outcome: Outcome, now: datetime) -> None:
+    ledger.move(
+        connection,
+        row.id,
+        Event.COMMITTED,
+        now,
+        cause=None,
+        loaded_at=now,
+        attempts=0,
+        retry_at=None,
+        rows_read=outcome.rows_read,
+        rows_loaded=outcome.rows_loaded,
+        rows_rejected=outcome.rows_rejected,
+        rows_parked=outcome.rows_parked,
+    )
+    for file_id, rows in outcome.unparked.items():
+        ledger.count_unparked(connection, file_id, rows)
+
+
+def _quarantine(connection: Connection, row: Row[Any], cause: str, reason: str, now: datetime) -> None:
+    ledger.move(connection, row.id, Event.BAD_CONTENT, now, reason=reason, cause=cause)
+    log.warning("%s not loaded: %s", row.name, reason, extra={"action": "quarantine", "file_id": row.id})
+
+
+def _defer(connection: Connection, row: Row[Any], reason: str, now: datetime) -> None:
+    """Keep a FULL back until an operator has approved it (contract L6)."""
+    ledger.move(connection, row.id, Event.DEFERRED, now, reason=reason, cause=Cause.NEEDS_APPROVAL)
+    log.warning("%s waits for approval: %s", row.name, reason, extra={"action": "defer", "file_id": row.id})
