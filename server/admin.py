@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, select
 
 from loaders.full import undo
 from loaders.shapes import Catalog
-from server import incidents, ledger, schema, views
+from server import explanation, incidents, ledger, schema, views
 from server.apis import load_catalog
 from server.config import Settings, load_settings
 from server.database import Database
@@ -117,7 +117,7 @@ class Inbox:
         """What a file waits for."""
         with self.database.read() as connection:
             waits = self.settings.dispatch.on_quarantine == "wait"
-            return views.why(connection, self.find(connection, text), waits_on_quarantine=waits)
+            return explanation.why(connection, self.find(connection, text), waits_on_quarantine=waits)
 
     # --- changing ------------------------------------------------------------------------------------
 

@@ -15,17 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from server.process import escaped
+from server.wording import for_people
 
 Record = Mapping[str, Any]
 
 
-def as_json(value: Any) -> str:
-    """JSON with times in ISO 8601, UTC."""
-    return json.dumps(value, default=_plain, ensure_ascii=False, indent=2)
-
-
 def show(records: Sequence[Record], columns: Sequence[str], *, json_wanted: bool, empty: str) -> None:
-    """Print records: all keys as JSON, the chosen columns otherwise.
+    """Print records: all keys as JSON, the chosen columns, in people's words, otherwise.
 
     Args:
         records: any number of them, with equal keys.
@@ -33,26 +29,30 @@ def show(records: Sequence[Record], columns: Sequence[str], *, json_wanted: bool
         json_wanted: `--json` was given.
         empty: what to say if there are none.
     """
+    said = map(for_people, records)
     if json_wanted:
-        print(as_json(list(records)))  # noqa: T201 - results go to standard output
+        say_json(list(records))
     elif not records:
         say(empty)
     elif sys.stdout.isatty():
         table = Table(box=None, pad_edge=False)
         for column in columns:
             table.add_column(_heading(column), overflow="fold")
-        for record in records:
+        for record in said:
             table.add_row(*(Text(_cell(record[column])) for column in columns))
         Console().print(table)
     else:
-        _aligned(
-            [[_heading(column) for column in columns]] + [[_cell(r[c]) for c in columns] for r in records]
-        )
+        _aligned([[_heading(column) for column in columns]] + [[_cell(r[c]) for c in columns] for r in said])
 
 
 def say(text: str) -> None:
     """Print a sentence of a result."""
     print(escaped(text))  # noqa: T201 - results go to standard output
+
+
+def say_json(value: Any) -> None:
+    """Print JSON with times in ISO 8601, UTC; it needs no escaping for a terminal beyond its own."""
+    print(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))  # noqa: T201 - results go to standard output
 
 
 def complain(text: str) -> None:

@@ -1,6 +1,11 @@
-"""How counts, numbers and reasons are said to people, so that it is one way everywhere. Pure text."""
+"""How counts, ages, numbers and reasons are said to people, so that it is one way everywhere. Pure text."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from server.sequence import Range
+
+_NUMBERS = frozenset({"sequence", "first", "last", "next"})
 
 
 def counted(number: int, noun: str) -> str:
@@ -18,3 +23,20 @@ def skip_command(stream: str, missing: Range) -> str:
     first, last = missing.first.sequence, missing.last.sequence
     numbers = f"{first:07d}" if first == last else f"{first:07d}-{last:07d}"
     return f"`kore-inbox skip {stream} {numbers}`"
+
+
+def age(seconds: float) -> str:
+    """A duration as people say it: `3 h 20 min`."""
+    whole = int(seconds)
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    said = [f"{number} {unit}" for number, unit in parts if number]
+    return " ".join(said[:2]) or "0 s"
+
+
+def for_people(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with numbers of files in seven digits (contract N2), and an age in words."""
+    said = {key: f"{value:07d}" if key in _NUMBERS and value else value for key, value in record.items()}
+    return {**said, "age": age(record["age_seconds"])} if "age_seconds" in record else said

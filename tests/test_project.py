@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -120,21 +121,14 @@ def commands() -> list[str]:
     """Every command of `kore-inbox`, as typed."""
     from server.cli import app  # noqa: PLC0415 - the other tests of this module do not need it
 
-    def walk(group: typer.Typer, before: str) -> list[str]:
-        own = [
-            before + (command.name or command.callback.__name__)
-            for command in group.registered_commands
-            if command.callback
+    def walk(command: Any, typed: str) -> list[str]:
+        if not hasattr(command, "commands"):
+            return [typed]
+        return [
+            below for name, sub in command.commands.items() for below in walk(sub, f"{typed} {name}".lstrip())
         ]
-        below = [
-            typed
-            for sub in group.registered_groups
-            if sub.typer_instance
-            for typed in walk(sub.typer_instance, f"{before}{sub.name} ")
-        ]
-        return own + below
 
-    return walk(app, "")
+    return walk(typer.main.get_command(app), "")
 
 
 def test_every_command_is_in_the_manual_and_in_the_contract() -> None:

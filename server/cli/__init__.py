@@ -1,0 +1,58 @@
+"""`kore-inbox`: words to functions of `admin` and `views`, results to `output` (contract section 8).
+
+Exit codes: 0 done, 1 found something wrong, 2 usage or settings. Nothing foreseeable ends in a traceback.
+
+    setting_up   a settings folder; the server
+    looking      what there is, and why
+    checking     what a load would say
+    catalog      the APIs
+    deciding     what is up to a person
+    simulating   an ERP
+    users        who may log in
+    options      what commands have in common, as types
+    context      what the command line leads to
+    endings      errors as messages and exit codes
+
+A new command is a function in one of the first; a new group of commands is a module, named once below.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from server.cli import catalog, checking, context, deciding, endings, looking, setting_up, simulating, users
+
+app = typer.Typer(
+    help="An FTP inbox for ERP exports that loads what it receives.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# In the order of --help. A group that has a name is typed with it, e.g. `user add`.
+for _group in (
+    setting_up.commands,
+    looking.commands,
+    checking.commands,
+    catalog.commands,
+    deciding.commands,
+    simulating.commands,
+    users.commands,
+    deciding.sequence,
+):
+    app.add_typer(_group)
+
+
+@app.callback()
+def _main(
+    conf: Annotated[
+        Path | None, typer.Option(help="Settings folder; else KORE_INBOX_CONF, else ./conf.")
+    ] = None,
+) -> None:
+    context.choose(conf)
+
+
+def main() -> None:
+    """The command's entrance."""
+    sys.exit(endings.exit_code(lambda: app(standalone_mode=False)))

@@ -1,0 +1,61 @@
+"""What the command line leads to: the settings folder, its settings, its inbox, a password."""
+
+import sys
+from pathlib import Path
+
+import typer
+
+from server.admin import Inbox
+from server.config import Settings, conf_folder, load_settings, must_exist
+from server.output import complain
+
+
+class _Chosen:
+    """The settings folder that the command line names."""
+
+    folder: Path = Path("conf")
+
+
+def choose(folder: Path | None) -> None:
+    """Take this settings folder; without one, what the environment says, else `./conf`."""
+    _Chosen.folder = conf_folder(folder)
+
+
+def chosen() -> Path:
+    """The settings folder, whether it is there or not."""
+    return _Chosen.folder
+
+
+def conf() -> Path:
+    """The settings folder, which every command but `init` needs.
+
+    Raises:
+        SettingsError: it is not there.
+    """
+    return must_exist(chosen())
+
+
+def settings() -> Settings:
+    """What the settings folder says.
+
+    Raises:
+        SettingsError: it is not there, or cannot be used.
+    """
+    return load_settings(conf())
+
+
+def inbox() -> Inbox:
+    """The inbox of the settings folder; whoever has to wait for it is told.
+
+    Raises:
+        SettingsError: the settings cannot be used.
+    """
+    return Inbox.open(conf(), waiting=lambda what: complain(f"waiting for: {what}"))
+
+
+def password(from_stdin: bool, *, confirm: bool) -> str:
+    """A password, from the first line of standard input or typed unseen; with `confirm` twice."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    prompted: str = typer.prompt("Password", hide_input=True, confirmation_prompt=confirm)
+    return prompted

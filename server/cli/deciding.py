@@ -1,0 +1,147 @@
+"""Commands by which a person decides; each says what it touches, and only says it with --dry-run."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from server.admin import Decision, Touched
+from server.cli import context
+from server.cli.options import NO_REASON, By, DryRun, File, Json, Reason, Source
+from server.errors import UsageError
+from server.output import Record, complain, show
+from server.sequence import parse_range
+from server.states import State
+
+commands = typer.Typer()
+sequence = typer.Typer(name="sequence", help="The numbers of a stream.", no_args_is_help=True)
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE…")]
+Stream = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="The source, or whatever counts by itself (setting `scope`): see `status`."
+    ),
+]
+
+
+@commands.command()
+def replay(
+    file: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE…", help="Names, in any spelling, or ids.")
+    ] = None,
+    held: Annotated[bool, typer.Option("--held", help="All held files.")] = False,
+    quarantined: Annotated[bool, typer.Option("--quarantined", help="All quarantined files.")] = False,
+    loaded: Annotated[bool, typer.Option("--loaded", help="All loaded files.")] = False,
+    with_copy: Annotated[
+        Path | None,
+        typer.Option("--with", help="A corrected copy of the one FILE, or corrected rows of it (*.fix)."),
+    ] = None,
+    source: Source = None,
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Judge held files anew, try quarantined ones again, load loaded ones again."""
+    chosen = {State.HELD: held, State.QUARANTINED: quarantined, State.LOADED: loaded}
+    states = [state for state, wanted in chosen.items() if wanted]
+    if not file and not states:
+        raise UsageError("Name files, or give --held, --quarantined or --loaded.")
+    decision = _decision(reason, by, dry_run)
+    if with_copy is not None:
+        if states or len(file or []) != 1:
+            raise UsageError("--with goes with one FILE.")
+        _tell_touched([context.inbox().replace_with((file or [])[0], with_copy, decision)], json, dry_run)
+        return
+    _tell_touched(context.inbox().replay(file or [], states, source or [], decision), json, dry_run)
+
+
+@commands.command()
+def withdraw(
+    file: Files,
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Set files aside that shall not load."""
+    _tell_touched(context.inbox().withdraw(file, _decision(reason, by, dry_run)), json, dry_run)
+
+
+@commands.command()
+def approve(
+    file: Files,
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Let FULLs load that wait because they would make much inactive."""
+    _tell_touched(context.inbox().approve(file, _decision(reason, by, dry_run)), json, dry_run)
+
+
+@commands.command()
+def undo(
+    file: File, reason: Reason = NO_REASON, by: By = None, dry_run: DryRun = False, json: Json = False
+) -> None:
+    """Make active again what a FULL made inactive."""
+    rows = context.inbox().undo(file, _decision(reason, by, dry_run))
+    _tell([{"file": file, "rows_reactivated": rows}], ("file", "rows_reactivated"), json, dry_run)
+
+
+@commands.command()
+def skip(
+    source: Stream,
+    numbers: Annotated[str, typer.Argument(metavar="N[-M]", help="A number, or the first and the last.")],
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Give up missing numbers, so that what waits for them can load."""
+    try:
+        first, last = parse_range(numbers)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    given_up = context.inbox().skip(source, first, last, _decision(reason, by, dry_run))
+    records = [
+        {"stream": source.upper(), "first": part.first.sequence, "last": part.last.sequence}
+        for part in given_up
+    ]
+    empty = "All of these numbers have arrived or were given up before; nothing was skipped."
+    _tell(records, ("stream", "first", "last"), json, dry_run, empty=empty)
+
+
+@sequence.command("set")
+def sequence_set(
+    source: Stream,
+    number: Annotated[int, typer.Argument(metavar="N", help="The number that is due.")],
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Say which number is due: forwards skips what is missing, backwards opens a new epoch."""
+    due = context.inbox().set_sequence(source, number, _decision(reason, by, dry_run))
+    record = {"stream": source.upper(), "next": due.sequence, "epoch": due.epoch}
+    _tell([record], ("stream", "next", "epoch"), json, dry_run)
+
+
+def _decision(reason: str, by: str | None, dry_run: bool) -> Decision:
+    return Decision(reason=reason, dry_run=dry_run, **({} if by is None else {"by": by}))
+
+
+def _tell_touched(touched: Sequence[Touched], json: bool, dry_run: bool) -> None:
+    records = [asdict(file) for file in touched]
+    _tell(records, ("id", "name", "was", "becomes"), json, dry_run, empty="No file is concerned.")
+
+
+def _tell(
+    records: Sequence[Record], columns: Sequence[str], json: bool, dry_run: bool, *, empty: str = ""
+) -> None:
+    show(records, columns, json_wanted=json, empty=empty)
+    if dry_run:
+        complain("Only tried; nothing was changed.")

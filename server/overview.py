@@ -1,0 +1,68 @@
+"""The whole inbox at a glance (contract section 8, `status`)."""
+
+from sqlalchemy import Connection, func, select
+
+from loaders import records
+from server import ledger, schema, views
+from server.states import Event, State
+from server.wording import counted, for_people
+
+
+def status(connection: Connection) -> views.Record:
+    """The whole inbox at a glance."""
+    now = ledger.now_utc()
+    by_state = select(schema.file.c.state, func.count()).group_by(schema.file.c.state)
+    counts: dict[str, int] = dict(connection.execute(by_state).all())
+    oldest = connection.execute(
+        select(func.min(schema.file.c.received_at)).where(schema.file.c.state == State.READY)
+    ).scalar_one()
+    # From the end of the history, where it is near, instead of the highest of a million files.
+    loaded = select(schema.event.c.at).where(schema.event.c.event == Event.COMMITTED)
+    last = connection.execute(loaded.order_by(schema.event.c.id.desc()).limit(1)).scalar_one_or_none()
+    lease = connection.execute(select(schema.lease.c.expires_at)).scalar_one_or_none()
+    still_open = select(func.count()).select_from(schema.incident).where(schema.incident.c.open == 1)
+    exceptions = connection.execute(still_open).scalar_one()
+    return {
+        "streams": [
+            {"stream": stream.name, "next": stream.expected.sequence, "epoch": stream.expected.epoch}
+            for stream in ledger.streams(connection)
+        ],
+        "gaps": views.missing(connection),
+        "files": {str(state): counts.get(str(state), 0) for state in State if counts.get(str(state))},
+        "oldest_ready_at": oldest,
+        "last_loaded_at": last,
+        "loader": "active" if lease is not None and lease > now else "not running",
+        "exceptions": exceptions,
+        "rows_parked": connection.execute(select(func.count()).select_from(records.parked_row)).scalar_one(),
+        "unjoined": views.unjoined(connection),
+    }
+
+
+def lines(found: views.Record) -> list[str]:
+    """The same in sentences."""
+    said = [f"loader: {found['loader']}"]
+    said += [
+        f"stream {stream['stream']}: next is {stream['next']:07d}"
+        + (f" (epoch {stream['epoch']})" if stream["epoch"] else "")
+        for stream in found["streams"]
+    ]
+    said += [
+        f"gap in {gap['stream']}: {gap['first']}"
+        + (f" to {gap['last']}" if gap["numbers"] > 1 else "")
+        + f" missing for {gap['age']}, {counted(gap['holds_back'], 'file')} held back"
+        for gap in map(for_people, found["gaps"])
+    ]
+    said += [f"{state}: {counted(number, 'file')}" for state, number in found["files"].items()]
+    for key, label in (("oldest_ready_at", "oldest ready file"), ("last_loaded_at", "last load")):
+        if found[key] is not None:
+            said.append(f"{label}: {found[key]:%Y-%m-%d %H:%M:%S} UTC")
+    said += [
+        f"not joined: {counted(part['rows_unjoined'], 'row')} of {part['table_name']}, "
+        f"whose {part['column_name']} is not in {part['parent_table']}"
+        for part in found["unjoined"]
+    ]
+    said.append(f"rows parked: {found['rows_parked']:,}")
+    said.append(
+        f"exceptions: {found['exceptions']}" + (" (kore-inbox exceptions)" if found["exceptions"] else "")
+    )
+    return said
