@@ -50,7 +50,10 @@ class Section:
         value = self._content.pop(key, default)
         if value in list(kind):
             return kind(value)
-        self.wrong(key, f"{value!r} is not one of {', '.join(kind)}")
+        allowed = ", ".join(kind)
+        self.wrong(
+            key, f"one of {allowed} is needed" if value is None else f"{value!r} is not one of {allowed}"
+        )
         return next(iter(kind))
 
     def texts(self, key: str, *, needed: bool = False) -> tuple[str, ...]:

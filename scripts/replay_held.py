@@ -4,9 +4,11 @@
     scripts/replay_held.py [--conf DIR] [--source DT ...] [--dry-run] [--json]
 
 Files whose predecessors have arrived are released by themselves; this is for an administrator's schedule: it
-prints one line a file with its state before and after, and exits with 1 if any is still held.
+prints one line a file with its state before and after. It exits with 1 if any is still held, so that cron's
+mail tells of it, and with 2 if the inbox cannot be opened.
 """
 
+import environment  # noqa: F401, I001 - before all that needs it
 import argparse
 import sys
 from dataclasses import asdict
@@ -21,7 +23,9 @@ from server.states import State
 
 def main() -> int:
     """Replay, print, and say by the exit code whether anything is still held."""
-    parser = argparse.ArgumentParser(description="Judge held files anew.")
+    parser = argparse.ArgumentParser(
+        description="Judge held files anew.", epilog="Exits with 1 if any is still held."
+    )
     parser.add_argument("--conf", type=Path, help="settings folder; else KORE_INBOX_CONF, else ./conf")
     parser.add_argument("--source", action="append", default=[], help="only of this source; may be repeated")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")

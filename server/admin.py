@@ -102,14 +102,18 @@ class Inbox:
         """A file by id or name; see `views.find_file`."""
         return views.find_file(connection, text, self.settings.sequence.scope)
 
-    def due(self, source: str, integration: str) -> int:
-        """The number that is due from a source; where each API counts by itself, the highest of them."""
+    def next_number(self, source: str, integration: str) -> int:
+        """What a source would number its next file with: behind all that has come, whatever is missing.
+
+        Where each API counts by itself, the highest of their numbers.
+        """
         parts = (source, integration)[: 1 if self.settings.sequence.scope is Scope.SOURCE else 2]
         with self.database.read() as connection:
             numbers = [
-                stream.expected.sequence
+                max(stream.expected, highest.next if highest else stream.expected).sequence
                 for stream in ledger.streams(connection)
                 if tuple(stream.name.split("_")[: len(parts)]) == parts
+                for highest in [ledger.highest(connection, stream.id)]
             ]
         return max(numbers, default=FIRST_SEQUENCE)
 

@@ -48,8 +48,8 @@ def fields(catalog: Catalog, name: str) -> list[Record]:
             "name": field.name,
             "column": field.column,
             "type": _type(field),
-            "key": "key" if field.key else "",
-            "required": "required" if field.required else "",
+            "key": field.key,
+            "required": field.required,
             # With open codes any other text may come too.
             "codes": ", ".join([*field.codes, *field.open_codes, *(["…"] if field.open_codes else [])]),
             "reference": _reference(api, field),

@@ -127,7 +127,7 @@ class Desk:
             if api is None:
                 verdict = Verdict(file, None, (source or "").upper(), State.REFUSED, f"{error}.")
                 return Subject(file, path, verdict=verdict)
-            known = FileName(source or "", FIRST_SEQUENCE, "", api, Mode.NET)
+            known = FileName(source or "", FIRST_SEQUENCE, "", api, _mode(name))
         if known.is_fix and api is None:
             raise UsageError(
                 f"{file} holds corrected rows, which mean nothing without their file.",
@@ -235,6 +235,12 @@ class Desk:
 
     def _api(self, subject: Subject) -> Api:
         return self.catalog[subject.api]
+
+
+def _mode(name: str) -> Mode:
+    """By its ending, what a file is whose name says nothing else."""
+    ending = name.rpartition(".")[2].upper()
+    return Mode(ending) if ending in Mode.__members__ else Mode.NET
 
 
 def _referring(api: Api, parent: str) -> str | None:

@@ -8,10 +8,12 @@ import ipaddress
 import os
 import re
 import tomllib
+from collections.abc import Container
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -327,7 +329,7 @@ def load_settings(conf: Path) -> Settings:
     try:
         settings = Settings(_env_file=conf / ".env", **given)  # type: ignore[call-arg] # pydantic-settings' own
     except ValidationError as error:
-        mistakes += [_sentence(part) for part in error.errors()]
+        mistakes += _mistakes(error, {*os.environ, *dotenv_values(conf / ".env")})
     if mistakes:
         raise SettingsError(mistakes)
     return _absolute(settings, conf.parent)
@@ -345,11 +347,40 @@ def _unknown_variables() -> list[str]:
     ]
 
 
-def _sentence(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{where}: there is no such setting"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+# What pydantic says is for programmers; for its kinds of errors that a person can make:
+_SAYINGS = {
+    "extra_forbidden": "there is no such setting",
+    "missing": "it is missing",
+    "tuple_type": 'write a list, such as ["one", "two"]',
+    "string_type": "write a text in quotation marks",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "int_type": "write a whole number",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "byte_size": "write a size, such as 500 MB or 4 GB",
+    "byte_size_unit": "write a size, such as 500 MB or 4 GB",
+}
+
+
+def _mistakes(error: ValidationError, variables: Container[str]) -> list[str]:
+    """What is wrong, and where: a key of `inbox.toml`, or the variable that has its place."""
+    found = error.errors()
+    told = []
+    for part in found:
+        place = part["loc"]
+        inside = any(other["loc"][:-1] == place for other in found)
+        if part["type"] == "too_short" and inside:
+            # What is wrong in a list was not counted.
+            continue
+        key = ".".join(map(str, place))
+        variable = ENV_PREFIX + "__".join(map(str, place)).upper()
+        says = _SAYINGS.get(part["type"], part["msg"].removeprefix("Value error, "))
+        says = says.replace("Input should be", "it must be")
+        told.append(f"{variable if variable in variables else key}: {says}")
+    return told
 
 
 def _absolute(settings: Settings, base: Path) -> Settings:

@@ -25,8 +25,9 @@ class SettingsError(InboxError):
     """The settings cannot be used; `mistakes` holds all of them, one sentence each (contract section 9)."""
 
     def __init__(self, mistakes: list[str]) -> None:
+        many = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         listed = "\n".join(f"  - {mistake}" for mistake in mistakes)
-        super().__init__(f"The settings have {len(mistakes)} mistake(s):\n{listed}")
+        super().__init__(f"The settings have {many}:\n{listed}")
         self.mistakes = mistakes
 
 

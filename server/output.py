@@ -51,8 +51,8 @@ def say(text: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Print JSON with times in ISO 8601, UTC; it needs no escaping for a terminal beyond its own."""
-    print(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))  # noqa: T201 - results go to standard output
+    """Print JSON with times in ISO 8601, UTC; in ASCII, which holds nothing that steers a terminal (X4)."""
+    print(json.dumps(value, default=_plain, indent=2))  # noqa: T201 - results go to standard output
 
 
 def complain(text: str) -> None:
@@ -77,6 +77,10 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
     return escaped(str(value))
 
 

@@ -31,8 +31,9 @@ lower level are loaded before those of a higher one that are there too.
 - The text is UTF-8, with or without a byte order mark, unless the source is set to something else.
 - The first row may be a header with the names of the fields; then these may come in any order.
 - Every row has as many values as the first one. Fields at the end may be left out of a file altogether.
-- An empty value says nothing. Blanks at its ends count.
+- An empty value means that there is none: it clears what the field held. Blanks at a value's ends count.
 - Numbers are written as `-1234.5`: no thousands separators, no currency.
+- A value marked as part of the key may be empty; then that is a key of its own.
 - Days are written as {", ".join(f"`{written}`" for written in DATE_FORMATS)}.
   A time of day, if there is one, follows as `HH:MM:SS`."""
 
@@ -89,7 +90,7 @@ def _api(catalog: Catalog, api: Api) -> Iterator[str]:
     for reference in _distinct(api):
         yield f"- {_reference(catalog, api, reference)}"
     yield ""
-    yield "| # | field | value | needed | meaning |"
+    yield "| # | field | value | required | meaning |"
     yield "|--:|---|---|---|---|"
     for field in api.fields:
         cells = (str(field.ordinal), _plain(field.name), _value(field), _needed(field), _meaning(field))
@@ -104,7 +105,11 @@ def _distinct(api: Api) -> list[Reference]:
 
 def _reference(catalog: Catalog, api: Api, reference: Reference) -> str:
     owner = catalog.api_of_table.get(reference.parent)
-    parent = f"a row of {_plain(owner.name)}" if owner else f"one of the {_plain(reference.parent)}"
+    parent = (
+        f"a row of {_plain(owner.name)}"
+        if owner
+        else f"one of the {_plain(reference.parent.replace('_', ' '))}"
+    )
     fields = ", ".join(_named(api, column) for column in reference.columns)
     condition = ""
     if (when := reference.when) is not None:
@@ -138,7 +143,7 @@ def _value(field: Field) -> str:
 
 
 def _needed(field: Field) -> str:
-    return "yes" if field.required else "key" if field.key else ""
+    return "yes" if field.required else "part of the key" if field.key else ""
 
 
 def _meaning(field: Field) -> str:

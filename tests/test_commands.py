@@ -277,8 +277,12 @@ def test_replaying_what_is_loaded_changes_no_cell(bench: Bench, run: Run) -> Non
 def test_replay_held_is_a_program_for_cron(bench: Bench, run: Run, tmp_path: Path) -> None:
     bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
+    # As cron calls it: from elsewhere, with a Python that knows nothing of this checkout.
+    program = Path("scripts/replay_held.py").resolve()
+    python = Path(sys.base_prefix) / "bin" / "python3"
     words = [
-        "scripts/replay_held.py",
+        str(python),
+        str(program),
         "--conf",
         str(tmp_path / "conf"),
         "--source",
@@ -286,7 +290,7 @@ def test_replay_held_is_a_program_for_cron(bench: Bench, run: Run, tmp_path: Pat
         "--dry-run",
         "--json",
     ]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, cwd="/", capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stderr
     assert [file["name"] for file in json.loads(done.stdout)] == ["DT_0000002_KS_CATEGORY.NET"]
 
@@ -315,14 +319,20 @@ def test_a_mistake_gets_a_sentence_and_exit_code_2(run: Run, words: tuple[str, .
     assert "Traceback" not in messages
 
 
-def test_all_mistakes_in_the_settings_are_told_at_once(run: Run, tmp_path: Path) -> None:
+def test_all_mistakes_in_the_settings_are_told_at_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "conf" / "inbox.toml").write_text(
         '[ftp]\nprot = 1\nhost = "0.0.0.0"\n[dispatch]\nsettle = "soon"\n'
+        '[inbox]\nmin_free_disk = "lots"\n'
         '[sources.dt]\nencoding = "utf-7"\ndate_formats = ["YYYYMMDD", "MDYYYY"]\nthousands = "."\n'
-        "[sources.es]\ndate_formats = []\n[load]\nmax_lines = 3000000000\n"
+        "[sources.es]\ndate_formats = []\n[sources.fr]\ndate_formats = ['x']\ntrim = 'often'\n"
+        "[load]\nmax_lines = 3000000000\n"
     )
+    monkeypatch.setenv("KORE_INBOX_WEB__PORT", "ninety")
     code, _, messages = run("status")
     assert code == 2
+    assert "date_formats: Tuple" not in messages.partition("sources.fr")[2]
     for part in (
         "ftp.prot: there is no such setting",
         "0.0.0.0",
@@ -332,6 +342,9 @@ def test_all_mistakes_in_the_settings_are_told_at_once(run: Run, tmp_path: Path)
         "sources.dt.thousands: `.` cannot separate thousands: it is the decimal mark",
         "sources.es.date_formats: ",
         "load.max_lines: ",
+        "inbox.min_free_disk: write a size",
+        "sources.fr.trim: write true or false",
+        "KORE_INBOX_WEB__PORT: write a whole number",
     ):
         assert part in messages
 
@@ -425,12 +438,16 @@ def test_simulate_tells_what_it_did_wrong_on_purpose(run: Run, tmp_path: Path) -
         "missing": 2, "duplicates": 1, "conflicts": 1, "late": 1, "bad_rows": 3,
     }  # fmt: skip
     assert (done["files"], done["sent"]) == (58, 60)
-    code, _, messages = run("simulate", "--folder", str(out), "--files", "3", "--gaps", "4")
+    code, _, messages = run("simulate", "--folder", str(out), "--files", "60")
+    assert code == 2
+    assert "Name a folder that is new or empty" in messages
+    few = str(tmp_path / "few")
+    code, _, messages = run("simulate", "--folder", few, "--files", "3", "--gaps", "4")
     assert code == 2
     assert "4 mishaps need as many files, and there are 3" in messages
 
 
-def test_simulate_pushes_from_the_number_that_is_due(tmp_path: Path) -> None:
+def test_simulate_goes_on_behind_the_highest_number(tmp_path: Path) -> None:
     with RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}") as inbox:
         inbox.push("DT_0000001_KS_ORDERS.NET", b"O1\t\tnobody\n")
         until(lambda: inbox.states() == {"DT_0000001_KS_ORDERS.NET": "loaded"}, "the first is loaded")
@@ -450,8 +467,11 @@ def test_simulate_lets_an_operator_practise(tmp_path: Path) -> None:
         assert (done["sent"], done["refused"], done["conflicts_refused"]) == (63, 0, 2)
         until(lambda: inbox.ask("status")[0]["files"].get("duplicate") == 2, "all are registered")
         assert [(gap["first"], gap["last"]) for gap in inbox.ask("gaps")] == [tuple(done["missing"] * 2)]
+        # An ERP goes on behind its last number, and does not fill the gap.
+        assert "226 DT_0000061_KS_" in inbox.command(*words[:4], "--files", "1", stdin=PASSWORD)
+        until(lambda: inbox.ask("status")[0]["files"].get("held", 0) > 1, "it waits behind the gap")
         inbox.command("skip", "DT", str(done["missing"][0]))
-        wanted = {"loaded": 59, "duplicate": 2, "refused": 2}
+        wanted = {"loaded": 60, "duplicate": 2, "refused": 2}
         until(lambda: inbox.ask("status")[0]["files"] == wanted, "all but the missing one are loaded")
 
 
@@ -459,7 +479,7 @@ def test_the_catalog_lists_apis_by_level_and_one_api_s_fields(run: Run) -> None:
     levels = [api["level"] for api in json_of(run, "catalog")]
     assert levels == sorted(levels)
     first = json_of(run, "catalog", "orders")[0]
-    assert (first["name"], first["type"], first["key"]) == ("SO Number", "string(30)", "key")
+    assert (first["name"], first["type"], first["key"]) == ("SO Number", "string(30)", True)
 
 
 def test_init_makes_a_folder_that_runs_and_overwrites_nothing(run: Run, tmp_path: Path) -> None:

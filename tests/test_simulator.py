@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import FTPHandler
@@ -760,6 +760,7 @@ def test_a_plan_with_too_few_files_for_its_mishaps_is_refused() -> None:
 
 @settings(max_examples=8)
 @given(st.integers(0, 1000), st.booleans())
+@example(328, False)
 def test_the_loaders_refuse_exactly_the_bad_rows(seed: int, header: bool) -> None:
     plan = Plan(seed=seed, files=80, rows_per_file=10, days=2, fulls=True, header=header)
     disturbed = Disturbed(plan, Mishaps(bad_rows=150))

@@ -104,11 +104,18 @@ def test_after_a_restart_with_a_grown_catalog_old_and_new_files_load(inbox: Runn
     assert inbox.ask("catalog", "--dry-run") == []
 
 
+def test_what_the_file_of_a_new_api_lacks_is_told_in_words(inbox: RunningInbox) -> None:
+    write(inbox, loyalty='api = "LOYALTY"\n')
+    said = inbox.command("catalog", code=2)
+    assert "full_absent: one of deactivate, keep is needed" in said
+    assert "table: at least one table is needed" in said
+
+
 def test_a_mistake_in_a_site_s_file_is_told_before_a_port_opens(inbox: RunningInbox) -> None:
     write(inbox, loyalty=LOYALTY.replace("level = 3", "level = 'x'").replace('"customers"', '"nobody"'))
     for words in (("serve",), ("status",), ("catalog",)):
         said = inbox.command(*words, code=2)
-        assert "2 mistake(s)" in said
+        assert "2 mistakes:" in said
         assert "site/loyalty.toml: level: 'x' is not a number from 1 to 99" in said
         assert "site/loyalty.toml: reference 'nobody': table: 'nobody' is a table of no API" in said
 

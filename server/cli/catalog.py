@@ -9,6 +9,7 @@ from server.apis import load_catalog
 from server.cli import context
 from server.cli.options import Json
 from server.database import Database
+from server.errors import UsageError
 from server.output import say, show
 
 commands = typer.Typer()
@@ -33,6 +34,8 @@ def catalog(
         shown = ("change", "table", "columns", "was", "becomes")
         show(changes, shown, json_wanted=json, empty="The tables have all that the catalog wants.")
         return
+    if markdown and json:
+        raise UsageError("Say either --markdown or --json.")
     if markdown:
         for line in specification.lines(found, api):
             say(line)

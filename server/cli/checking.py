@@ -23,7 +23,12 @@ def check(
     file: Annotated[
         list[str], typer.Argument(metavar="FILE…", help="Paths, or names or ids of files that were received.")
     ],
-    api: Annotated[str | None, typer.Option(help="What the files are, if their names do not say so.")] = None,
+    api: Annotated[
+        str | None,
+        typer.Option(
+            help="What the files are, if their names do not say so; NET, unless a name ends in .FULL."
+        ),
+    ] = None,
     source: Annotated[str | None, typer.Option(help="By whose settings they are read.")] = None,
     database: Annotated[
         bool,

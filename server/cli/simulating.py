@@ -35,7 +35,7 @@ def simulate(
             "--first",
             min=FIRST_SEQUENCE,
             max=LAST_SEQUENCE,
-            help="The first number; default: 1 in a folder, the one that is due in this inbox.",
+            help="The first number; default: 1 in a folder, the one behind the highest that has come here.",
         ),
     ] = None,
     connections: Annotated[int, typer.Option("--connections", min=1, help="Sessions at once.")] = 1,
@@ -57,7 +57,9 @@ def simulate(
     the folder's own folder `afterwards`. Pushing ends with 1 if a file was refused that should not have been.
     """
     if (folder is None) == (user is None):
-        raise UsageError("Say where the files go: --folder DIR, or --user NAME to push them over FTP.")
+        raise UsageError("Say where the files go: either --folder DIR, or --user NAME to push them over FTP.")
+    if folder is not None and folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"There are files in {folder}.", todo="Name a folder that is new or empty.")
     context.conf()
     plan = simulator.Plan(
         seed=seed,
@@ -70,8 +72,8 @@ def simulate(
     )
     mishaps = simulator.Mishaps(gaps, duplicates, conflicts, late, bad_rows)
     inbox = context.inbox() if user is not None else None
-    due = first or (inbox.due(plan.source, plan.integration) if inbox else FIRST_SEQUENCE)
-    plan = replace(plan, first_sequence=due)
+    number = first or (inbox.next_number(plan.source, plan.integration) if inbox else FIRST_SEQUENCE)
+    plan = replace(plan, first_sequence=number)
     catalog = inbox.catalog if inbox else load_catalog(context.settings())
     try:
         disturbed = simulator.Disturbed(plan, mishaps, catalog)

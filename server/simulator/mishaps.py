@@ -76,7 +76,9 @@ class Disturbed:
         self.account = Account()
         self._exports = simulate(plan, catalog)
         self._happens = dict(zip(random.sample(range(first, plan.files), len(happens)), happens, strict=True))
-        self._bad_rows = Counter(random.choices(range(plan.files), k=mishaps.bad_rows))
+        # The last files take what those before them had no room for.
+        spoilt = range(plan.files - plan.files // 10)
+        self._bad_rows = Counter(random.choices(spoilt, k=mishaps.bad_rows))
         self._random = random
         self._later: list[Export] = []
 
