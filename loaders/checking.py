@@ -44,7 +44,8 @@ class Checked:
     """Some consecutive rows of a file, checked, column by column in the order of the API's fields.
 
     `refusals` has, by position, why a row was refused; its values are None where they were at fault.
-    `rejects` are these rows and those that had no readable shape, by line, but for those that were corrected.
+    `rejects` are these rows and those that had no readable shape, by line. Those for which there are
+    corrections come at the end of the file, if none of these is right.
     """
 
     numbers: Sequence[int]
@@ -59,9 +60,9 @@ class Checked:
 class Examination:
     """Goes once through a file of an API, row after row, and counts what it finds.
 
-    `max_rejected` is how many rows may be refused before the whole file is (L4). Where a refused row has been
-    corrected (E3), `corrections` has what it says now, by line; such rows come last, and `mended` has the
-    lines that were refused as they came.
+    `max_rejected` is how many rows may be refused before the whole file is (L4). `corrections` has, fix by
+    fix, what refused rows say now, by line (E3). At the end of the file each is held against the rows that
+    are still refused then; `tried` has, by fix, the lines that it changed of these, and which went in.
     """
 
     def __init__(
@@ -69,12 +70,16 @@ class Examination:
         api: Api,
         options: SourceOptions,
         max_rejected: int,
-        corrections: Mapping[int, str] | None = None,
+        corrections: Sequence[Mapping[int, str]] = (),
     ) -> None:
         self.rows_read = 0
         self.rows_rejected = 0
-        self.mended: list[int] = []
-        self._corrections = corrections or {}
+        self.tried: list[Mapping[int, bool]] = []
+        self._corrections = corrections
+        self._correctable = frozenset(line for rows in corrections for line in rows)
+        # Rows that are refused so far, by line, and all that was refused under these lines.
+        self._open: dict[int, Reject] = {}
+        self._seen: set[tuple[int, str]] = set()
         self._names = [field.name for field in api.fields]
         self._checker = Checker(api.fields, options)
         self._options = options
@@ -93,9 +98,8 @@ class Examination:
             layout = None
             for batch in tabular.read(data, self._names, self._options):
                 layout = batch.layout
-                yield self._checked(batch, self._corrections)
-            if self.mended:
-                yield self._checked(self._corrected(layout), None)
+                yield self._checked(batch, are_corrections=False)
+            yield from self._corrected(layout)
         except tabular.FileRefused as error:
             raise self.not_loaded(Quarantine, f"{error}.") from error
         if self.is_refused:
@@ -109,15 +113,34 @@ class Examination:
         """What to raise for a file that is not loaded, with what was found in it so far."""
         return kind(reason, self._kept, self.rows_read, self.rows_rejected)
 
-    def _corrected(self, layout: tabular.Layout | None) -> tabular.Batch:
-        """The corrected rows, in the layout of the file; if not one of its rows was readable, in theirs."""
-        self.mended.sort()
-        texts = [self._corrections[line] for line in self.mended]
-        layout = layout or tabular.Layout.of(texts[0], self._names)
-        fields, ragged = len(self._names), self._options.ragged
-        return tabular.taken_apart(self.mended, texts, (), layout, fields=fields, ragged=ragged)
+    def _corrected(self, layout: tabular.Layout | None) -> Iterator[Checked]:
+        """The corrected rows, in the layout of the file; if not one of its rows was readable, in theirs.
 
-    def _checked(self, batch: tabular.Batch, corrections: Mapping[int, str] | None) -> Checked:
+        One fix after the other, each for what those before it left refused: so what one has put in stays as
+        it is, whatever comes after it (L7).
+        """
+        for rows in self._corrections:
+            # A row that comes back as it was mends nothing; one that was escaped would go in as escaped.
+            lines = [
+                line for line in sorted(self._open.keys() & rows) if (line, rows[line]) not in self._seen
+            ]
+            if lines:
+                texts = [rows[line] for line in lines]
+                layout = layout or tabular.Layout.of(texts[0], self._names)
+                fields, ragged = len(self._names), self._options.ragged
+                for line in lines:
+                    del self._open[line]
+                yield self._checked(
+                    tabular.taken_apart(lines, texts, (), layout, fields=fields, ragged=ragged),
+                    are_corrections=True,
+                )
+            self.tried.append({line: line not in self._open for line in lines})
+        if self._open:
+            rejects = [self._open[line] for line in sorted(self._open)]
+            self._count(len(rejects), rejects)
+            yield Checked((), (), [()] * len(self._names), (), {}, rejects, are_corrections=True)
+
+    def _checked(self, batch: tabular.Batch, *, are_corrections: bool) -> Checked:
         columns, refusals = self._checker.check(batch.columns)
         rejects = batch.refused
         if refusals:
@@ -127,12 +150,12 @@ class Examination:
             ]
             rejects = sorted([*rejects, *wrong], key=lambda reject: reject.line)
         rows = len(batch.numbers) + len(batch.refused)
-        if corrections and rejects:
-            # A row that comes back as it was mends nothing; one that was escaped would go in as escaped.
-            mended = {r.line for r in rejects if corrections.get(r.line, r.raw) != r.raw}
-            self.mended += mended
-            rejects = [reject for reject in rejects if reject.line not in mended]
-            rows -= len(mended)
+        if self._correctable and rejects:
+            still_open = {reject.line: reject for reject in rejects if reject.line in self._correctable}
+            self._open |= still_open
+            self._seen |= {(line, reject.raw) for line, reject in still_open.items()}
+            rejects = [reject for reject in rejects if reject.line not in still_open]
+            rows -= len(still_open)
         self._count(rows, rejects)
         return Checked(
             numbers=batch.numbers,
@@ -141,7 +164,7 @@ class Examination:
             extras=batch.extras,
             refusals=refusals,
             rejects=rejects,
-            are_corrections=corrections is None,
+            are_corrections=are_corrections,
         )
 
     def _count(self, rows: int, rejects: Sequence[Reject]) -> None:

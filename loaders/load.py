@@ -38,7 +38,7 @@ class Delivery:
     `ranks` has the rank of every stream that ever wrote a row, by stream id; the higher one wins (L7.1).
     `max_rejected` is how many rows may be refused before the whole file is (L4). `shrink_limit_percent` is
     the share of the active rows that a FULL may make inactive unless it `is_approved` (L6). `corrections`
-    has, by line, what rows say that were refused and have been corrected (E3).
+    has, fix by fix in order of acceptance, what refused rows say now, by line (E3).
     """
 
     file_id: int
@@ -51,7 +51,7 @@ class Delivery:
     max_rejected: int
     shrink_limit_percent: float
     is_approved: bool
-    corrections: Mapping[int, str]
+    corrections: Sequence[Mapping[int, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Outcome:
     """What became of a file's rows: `rows_read` is the sum of the other three.
 
     Outdated rows and rows that changed nothing count as loaded. `unparked` has, by file_id, the rows of other
-    files that no longer wait; `mended` the lines of refused rows that were replaced by corrected ones.
+    files that no longer wait; `tried`, by fix, the lines whose refused rows it changed, and which went in.
     """
 
     rows_read: int
@@ -67,7 +67,7 @@ class Outcome:
     rows_rejected: int
     rows_parked: int
     unparked: Mapping[int, int]
-    mended: Sequence[int]
+    tried: Sequence[Mapping[int, bool]]
 
 
 class NeedsApproval(NotLoaded):
@@ -97,6 +97,8 @@ class _Load:
         self._join = Join(connection, delivery.ranks, self._activity)
         self._parking = Parking(connection, catalog, self._join, self._activity)
         self._keys_unreadable = 0
+        # Lines of which a refused row told its key: as it came, or corrected in vain.
+        self._keys_read: set[int] = set()
 
     def run(self, data: BinaryIO) -> Outcome:
         dialects.check(self._connection)
@@ -119,7 +121,7 @@ class _Load:
             rows_rejected=examined.rows_rejected,
             rows_parked=rows_parked,
             unparked=dict(left),
-            mended=examined.mended,
+            tried=examined.tried,
         )
 
     def _take(self, batch: Checked) -> None:
@@ -140,25 +142,25 @@ class _Load:
         if batch.are_corrections:
             self._join.start_over()
         if self._delivery.mode == FULL:
-            self._keys_unreadable += len(batch.rejects) - self._hold_refused(all_rows, batch)
+            self._keys_read |= self._hold_refused(all_rows, batch)
+            self._keys_unreadable += sum(reject.line not in self._keys_read for reject in batch.rejects)
         rows = all_rows.without(refusals)
         if rows:
             for reference in self._api.referring(ReferenceKind.CREATE):
                 self._join.make_parent(reference, self._catalog.created[reference.parent], rows)
             self._parking.receive(self._api, rows)
 
-    def _hold_refused(self, rows: Rows, batch: Checked) -> int:
+    def _hold_refused(self, rows: Rows, batch: Checked) -> set[int]:
         """A refused row of a FULL counts as held by it, if its key can be read (contract L6).
 
-        So does one that was corrected, whether the correction came before or after it. Returns how many of
-        the rejects have a key in the most specific table.
+        So does one that was corrected, whether the correction came before or after it. Returns the lines
+        that have a key in the most specific table.
         """
         readable: set[int] = set()
         for table in self._api.tables:
             readable = {i for i, refusal in batch.refusals.items() if refusal.columns.isdisjoint(table.key)}
             self._activity.mentioned(self._api, table, rows.only(readable))
-        rejected = {reject.line for reject in batch.rejects}
-        return sum(batch.numbers[i] in rejected for i in readable)
+        return {batch.numbers[i] for i in readable}
 
     def _finish(self, full: Full) -> None:
         why_not = objection(

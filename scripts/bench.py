@@ -136,7 +136,7 @@ def inbox_load(url: str, path: Path, count: int) -> Measured:
         max_rejected=count,
         shrink_limit_percent=20,
         is_approved=False,
-        corrections={},
+        corrections=(),
     )
     start = time.perf_counter()
     with database.write("loading") as connection, path.open("rb") as data:

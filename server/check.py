@@ -222,7 +222,7 @@ class Desk:
             max_rejected=self.settings.max_rejected(api),
             shrink_limit_percent=self.settings.load.full_shrink_limit,
             is_approved=subject.is_approved,
-            corrections={},
+            corrections=(),
         )
         with subject.path.open("rb") as data:
             return load(connection, self.catalog, delivery, data).rows_parked

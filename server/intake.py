@@ -195,7 +195,8 @@ class Intake:
     ) -> tuple[Verdict, ledger.Stream]:
         """Decide about a file; it has its number already if no other file, `holding`, has it."""
         holder = None if holding is None else ledger.as_holder(holding)
-        verdict = judge(case.version, self._arrival(case, holder), stream.expected, holder)
+        arrival = self._arrival(case, holder)
+        verdict = judge(case.version, arrival, stream.expected, holder)
         if holding is None:
             stream = self._count(connection, case, stream, now)
         elif verdict is Verdict.REPLACEMENT:
@@ -208,7 +209,8 @@ class Intake:
                 holder=None,
             )
             records.forget_rows(connection, holding.id)
-            self._drop_fixes(connection, holding, now)
+            if not arrival.begins_with_holder:
+                self._drop_fixes(connection, holding, now)
             ledger.change(connection, case.file_id, holder=1)
             stream = self._count(connection, case, stream, now)
         elif verdict is Verdict.DUPLICATE:
@@ -247,7 +249,7 @@ class Intake:
             self.rejudge(connection, holding, now, by=by, reason=reason)
 
     def _drop_fixes(self, connection: Connection, row: Row[Any], now: datetime) -> None:
-        """The fixes of a file that is replaced as a whole mean nothing for its successor's lines."""
+        """The fixes of a file mean nothing for the lines of one that takes its place with other bytes."""
         if row.api is None:
             return
         for fix in ledger.fixes(connection, str(parse_shown(row.name).fix), row.stream_id, row.version):

@@ -153,14 +153,23 @@ def holder(connection: Connection, stream_id: int, version: Version) -> Row[Any]
 
 
 def fixes(connection: Connection, name: str, stream_id: int, version: int) -> list[Row[Any]]:
-    """The fixes of that name which have gone in or wait for their file, in order of acceptance."""
+    """The fixes of that name which have gone in or wait for their file, in order of acceptance.
+
+    One that was withdrawn and is replayed counts as accepted then: others may have gone in meanwhile.
+    """
+    event = schema.event
+    placed = (
+        select(func.max(event.c.id))
+        .where(event.c.file_id == _file.c.id, event.c.event == Event.TOO_EARLY)
+        .scalar_subquery()
+    )
     query = select(_file).where(
         _file.c.name == name,
         _file.c.stream_id == stream_id,
         _file.c.version == version,
         _file.c.state.in_([State.HELD, State.LOADED]),
     )
-    return list(connection.execute(query.order_by(_file.c.id)))
+    return list(connection.execute(query.order_by(placed)))
 
 
 def last_of(connection: Connection, stream_id: int, name: FileName) -> list[Row[Any]]:

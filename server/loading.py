@@ -59,7 +59,7 @@ class Loading:
             options = self._settings.reading(row.source)
             mending = fixes.of(connection, row, self._spool, options)
             with self._spool.data_path(row.data).open("rb") as data:
-                delivery = self._delivery(row, ranks, options, fixes.rows_of(mending))
+                delivery = self._delivery(row, ranks, options, [fix.corrections.rows for fix in mending])
                 outcome = load(connection, self._catalog, delivery, data)
         except NotLoaded as fault:
             savepoint.rollback()
@@ -98,7 +98,11 @@ class Loading:
         return bool(ledger.file_by_id(connection, file.file_id).state == State.LOADING)
 
     def _delivery(
-        self, row: Row[Any], ranks: Mapping[int, int], options: SourceOptions, corrections: Mapping[int, str]
+        self,
+        row: Row[Any],
+        ranks: Mapping[int, int],
+        options: SourceOptions,
+        corrections: Sequence[Mapping[int, str]],
     ) -> Delivery:
         return Delivery(
             file_id=row.id,

@@ -124,13 +124,65 @@ def test_loading_the_file_again_keeps_its_fixes(bench: Bench, run: Run) -> None:
         assert set(bench.states().values()) == {"loaded"}
 
 
-def test_the_same_fix_again_is_a_duplicate_and_a_later_one_wins(bench: Bench, run: Run) -> None:
+def test_the_same_fix_again_is_a_duplicate(bench: Bench, run: Run) -> None:
     bench.arrive(NAME, BAD)
-    for text in ("first", "second", "first"):
-        bench.arrive(f"{NAME}.fix", _fix(f"2 B\t{text}"))
+    for row in ("2 B\tmended", "3 C\tmended", "2 B\tmended"):
+        bench.arrive(f"{NAME}.fix", _fix(row))
     bench.work()
     assert [file["state"] for file in json_of(run, "files")] == ["loaded", "loaded", "loaded", "duplicate"]
-    assert _names(bench)["B"] == "second"
+    assert _names(bench) == {"A": "one", "B": "mended", "C": "mended"}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_row_is_corrected_once_and_a_later_correction_of_it_is_told_so(
+    bench: Bench, run: Run, together: bool
+) -> None:
+    """Whether the fixes go in one by one or at once, under the same key or another (E3, L7)."""
+    bench.arrive(NAME, BAD)
+    for rows in (["2 B\tfirst"], ["2 D\tsecond", "3 C\tmended"], ["2 B\tthird", f"3 C\t{LONG}"]):
+        if not together:
+            bench.work()
+        bench.arrive(f"{NAME}.fix", _fix(*rows))
+    bench.work()
+    assert _names(bench) == {"A": "one", "B": "first", "C": "mended"}
+    assert [file["rows_rejected"] for file in json_of(run, "files")] == [0, 0, 1, 2]
+    for file_id, by in (("3", {2: 2}), ("4", {2: 2, 3: 3})):
+        told = {reject["line"]: reject["reason"] for reject in json_of(run, "rejects", file_id)}
+        assert told == {
+            line: f"this line of {NAME} was corrected by file {fix} already; "
+            "send the row in a new file to change it"
+            for line, fix in by.items()
+        }
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_correction_that_was_wrong_too_can_be_followed_by_another(
+    bench: Bench, run: Run, together: bool
+) -> None:
+    bench.arrive(NAME, BAD)
+    for rows in ([f"2 B\t{LONG}y", f"3 C\t{LONG}"], ["2 B\tmended", "3 C\tmended"]):
+        bench.arrive(f"{NAME}.fix", _fix(*rows))
+        if not together:
+            bench.work()
+    bench.work()
+    assert _names(bench) == {"A": "one", "B": "mended", "C": "mended"}
+    assert [file["rows_rejected"] for file in json_of(run, "files")] == [0, 2, 0]
+    assert json_of(run, "exceptions") == []
+
+
+def test_a_fix_that_is_replayed_after_it_was_withdrawn_comes_after_those_that_went_in(
+    bench: Bench, run: Run
+) -> None:
+    bench.arrive(f"{NAME}.fix", _fix("2 B\twithdrawn"))
+    bench.work()
+    run("withdraw", f"{NAME}.FIX")
+    bench.arrive(NAME, BAD)
+    bench.arrive(f"{NAME}.fix", _fix("2 D\tmended"))
+    bench.work()
+    for word in ("1", NAME):
+        run("replay", word)
+        bench.work()
+        assert _names(bench) == {"A": "one", "D": "mended"}
 
 
 def test_a_whole_file_that_takes_the_place_of_a_bad_one_takes_no_fix_over(bench: Bench) -> None:
@@ -142,6 +194,17 @@ def test_a_whole_file_that_takes_the_place_of_a_bad_one_takes_no_fix_over(bench:
     bench.work()
     assert bench.states() == {NAME: "loaded", f"{NAME}.FIX": "replaced"}
     assert _names(bench) == {"X": "ten"}
+
+
+def test_the_whole_of_a_file_that_was_cut_keeps_the_fixes_of_its_beginning(bench: Bench, run: Run) -> None:
+    bench.arrive(NAME, BAD)
+    bench.arrive(f"{NAME}.fix", _fix("2 B\tmended", "3 C\tmended"))
+    bench.work()
+    bench.arrive(NAME, BAD + b"D\tfour\n")
+    bench.work()
+    assert [file["state"] for file in json_of(run, "files")] == ["replaced", "loaded", "loaded"]
+    assert _names(bench) == {"A": "one", "B": "mended", "C": "mended", "D": "four"}
+    assert json_of(run, "exceptions") == []
 
 
 def test_a_withdrawn_fix_does_not_go_in_until_it_is_replayed(bench: Bench, run: Run) -> None:

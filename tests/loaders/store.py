@@ -60,7 +60,7 @@ class Store:
         mode: str = "NET",
         shrink_limit_percent: float = 20,
         is_approved: bool = False,
-        corrections: Mapping[int, str] | None = None,
+        corrections: Sequence[Mapping[int, str]] = (),
         **options: Any,
     ) -> Outcome:
         """Load one file; a text, bytes, or rows of cells. The version is the file's number unless given."""
@@ -79,7 +79,7 @@ class Store:
             max_rejected,
             shrink_limit_percent,
             is_approved,
-            corrections or {},
+            corrections,
         )
         if connection is not None:
             return load(connection, self.catalog, delivery, io.BytesIO(data))

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class File:
-    """One file; `number` is its id and the place where it was made up."""
+    """One file; `number` is its id and the place where it was made up, `fixes` as they were accepted."""
 
     number: int
     api: str
@@ -31,9 +31,10 @@ class File:
     version: int
     mode: str
     rows: tuple[tuple[str, ...], ...]
-    fix: Mapping[int, tuple[str, ...]]
+    fixes: tuple[Mapping[int, tuple[str, ...]], ...]
 
-    def load(self, store: Store, connection: Connection, *, with_fix: bool = True) -> Any:
+    def load(self, store: Store, connection: Connection, fixes: int | None = None) -> Any:
+        """Load it with all of its fixes, or with so many as have come."""
         return store.load(
             self.api,
             self.rows,
@@ -43,7 +44,7 @@ class File:
             version=self.version,
             mode=self.mode,
             is_approved=True,
-            corrections={line: "\t".join(row) for line, row in self.fix.items()} if with_fix else {},
+            corrections=[{line: "\t".join(row) for line, row in fix.items()} for fix in self.fixes[:fixes]],
         )
 
 
@@ -158,8 +159,9 @@ ROWS |= {
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[File], list[File], list[bool]]:
-    """Files in the order in which they were made; the order in which they load; which load died before."""
+def histories(draw: st.DrawFn) -> tuple[list[File], list[tuple[File, int]], list[bool]]:
+    """Files in the order in which they were made; the order in which they load, each with how many of its
+    fixes have come by then; which load died before."""
     files: list[File] = []
     versions = {1: 0, 2: 0}
     apis = draw(st.sampled_from(FAMILIES))
@@ -170,11 +172,17 @@ def histories(draw: st.DrawFn) -> tuple[list[File], list[File], list[bool]]:
         versions[stream] += 1
         mode = draw(st.sampled_from(["NET", "NET", "FULL"]))
         rows = draw(st.lists(ROWS[api], min_size=1, max_size=4))
-        mended = st.dictionaries(st.integers(1, len(rows)), ROWS[api].map(tuple), max_size=2)
-        fix = draw(st.one_of(st.just({}), mended))
-        files.append(File(number, api, stream, versions[stream], mode, tuple(map(tuple, rows)), fix))
-    again = draw(st.lists(st.sampled_from(files), max_size=3))
-    arrived = draw(st.permutations([*files, *again]))
+        fix = st.dictionaries(st.integers(1, len(rows)), ROWS[api].map(tuple), min_size=1, max_size=2)
+        fixes = tuple(draw(st.lists(fix, max_size=3)))
+        files.append(File(number, api, stream, versions[stream], mode, tuple(map(tuple, rows)), fixes))
+    again = draw(st.lists(st.sampled_from(files), max_size=5))
+    arrived: list[tuple[File, int]] = []
+    for file in reversed(draw(st.permutations([*files, *again]))):
+        # Whenever a fix comes, its file is loaded again; so the last load has them all.
+        later = [fixes for other, fixes in arrived if other is file]
+        came = draw(st.integers(0, later[-1])) if later else len(file.fixes)
+        arrived.append((file, came))
+    arrived.reverse()
     return files, arrived, draw(st.lists(st.booleans(), min_size=len(arrived), max_size=len(arrived)))
 
 
@@ -201,7 +209,7 @@ def state(store: Store, connection: Connection) -> dict[str, list[tuple[object, 
 )
 @given(history=histories())
 def test_files_in_any_order_and_number_end_in_the_tables_of_their_sequence(
-    store: Store, history: tuple[list[File], list[File], list[bool]]
+    store: Store, history: tuple[list[File], list[tuple[File, int]], list[bool]]
 ) -> None:
     made, arrived, deaths = history
     with store.undone() as connection:
@@ -210,13 +218,12 @@ def test_files_in_any_order_and_number_end_in_the_tables_of_their_sequence(
         expected = state(store, connection)
     parked: dict[int, int] = {}
     with store.undone() as connection:
-        for place, (file, dies) in enumerate(zip(arrived, deaths, strict=True)):
+        for (file, fixes), dies in zip(arrived, deaths, strict=True):
             if dies:
                 before = connection.begin_nested()
-                file.load(store, connection)
+                file.load(store, connection, fixes)
                 before.rollback()
-            # A fix may come when its file was loaded already, which is then loaded again.
-            outcome = file.load(store, connection, with_fix=file not in arrived[place + 1 :])
+            outcome = file.load(store, connection, fixes)
             assert outcome.rows_read == len(file.rows)
             assert outcome.rows_read == outcome.rows_loaded + outcome.rows_rejected + outcome.rows_parked
             parked[file.number] = outcome.rows_parked
@@ -280,9 +287,12 @@ def model(files: Sequence[File]) -> dict[str, list[tuple[object, ...]]]:
 
 
 def as_sent_and_mended(file: File, line: int, cells: Sequence[str]) -> list["Read"]:
-    """A row; if it is refused and there is a fix of it, that too."""
-    sent = understood(file.api, cells)
-    return [sent, understood(file.api, file.fix[line])] if sent.refused and line in file.fix else [sent]
+    """A row; while it is refused and there are fixes of it, these too (E3)."""
+    said = [tuple(cells)]
+    for fix in file.fixes:
+        if line in fix and fix[line] not in said and understood(file.api, said[-1]).refused:
+            said.append(fix[line])
+    return [understood(file.api, row) for row in said]
 
 
 def is_active(table: str, key: tuple[Any, ...], stream: int, read: Sequence[tuple[Any, File, "Read"]]) -> int:

@@ -48,8 +48,8 @@ def test_what_holds_no_row_is_refused_with_its_reason() -> None:
 def test_a_corrected_row_takes_the_place_of_the_refused_one_alone(store: Store) -> None:
     content = "A\tone\nB\t" + "x" * 31 + "\nC\tthree\n"
     assert store.load("CATEGORY", content, version=1).rows_rejected == 1
-    outcome = store.load("CATEGORY", content, version=1, corrections={1: "A\tlost", 2: "B\ttwo"})
-    assert (outcome.rows_read, outcome.rows_rejected, outcome.mended) == (3, 0, [2])
+    outcome = store.load("CATEGORY", content, version=1, corrections=[{1: "A\tlost", 2: "B\ttwo"}])
+    assert (outcome.rows_read, outcome.rows_rejected, outcome.tried) == (3, 0, [{2: True}])
     assert store.rows("category", "category_id, category_name, version, line") == [
         ("A", "one", 1, 1),
         ("B", "two", 1, 2),
@@ -61,7 +61,7 @@ def test_a_corrected_row_never_beats_a_newer_one(store: Store) -> None:
     content = "B\t" + "x" * 31 + "\nA\tone\n"
     store.load("CATEGORY", content, version=1)
     store.load("CATEGORY", "B\tnewer\n", version=2)
-    store.load("CATEGORY", content, version=1, corrections={1: "B\tolder"})
+    store.load("CATEGORY", content, version=1, corrections=[{1: "B\tolder"}])
     assert store.rows("category", "category_id, category_name, version") == [
         ("A", "one", 1),
         ("B", "newer", 2),
@@ -70,14 +70,14 @@ def test_a_corrected_row_never_beats_a_newer_one(store: Store) -> None:
 
 def test_a_correction_that_is_wrong_is_refused_under_the_line_of_its_file(store: Store) -> None:
     content = "A\tone\nB\t" + "x" * 31 + "\n"
-    outcome = store.load("CATEGORY", content, file_id=9, corrections={2: "B\t" + "y" * 32})
+    outcome = store.load("CATEGORY", content, file_id=9, corrections=[{2: "B\t" + "y" * 32}])
     assert (outcome.rows_read, outcome.rows_rejected) == (2, 1)
     assert store.rows("inbox_rejected_row", "file_id, line, reason") == [(9, 2, "32 characters, 30 allowed")]
 
 
 def test_a_corrected_row_is_read_as_the_header_of_its_file_says(store: Store) -> None:
     content = "Category Name\tCategory ID\n" + "x" * 31 + "\tB\n"
-    store.load("CATEGORY", content, corrections={2: "two\tB"})
+    store.load("CATEGORY", content, corrections=[{2: "two\tB"}])
     assert store.rows("category", "category_id, category_name") == [("B", "two")]
 
 
@@ -85,7 +85,7 @@ def test_lines_that_could_not_be_read_at_all_can_be_corrected(store: Store) -> N
     content = b"A\tone\n\xff\t\nC\tthree\tfour\nD\t\0\n"
     mended = {2: "B\ttwo", 3: "C\tthree", 4: "D\tfour"}
     assert store.load("CATEGORY", content).rows_rejected == 3
-    assert store.load("CATEGORY", content, corrections=mended).rows_rejected == 0
+    assert store.load("CATEGORY", content, corrections=[mended]).rows_rejected == 0
     assert len(store.rows("category")) == 4
 
 
@@ -95,5 +95,5 @@ def test_a_created_parent_takes_its_attributes_from_the_lowest_row_corrected_or_
     content = header + "C1\tS\tfirst\t" + "x" * 1000 + "\nC2\tS\tsecond\tAda\n"
     store.load("CUSTOMERS", content, version=1)
     assert store.rows("warehouses", "site_name, line") == [("second", 3)]
-    store.load("CUSTOMERS", content, version=1, corrections={2: "C1\tS\tfirst\tBob"})
+    store.load("CUSTOMERS", content, version=1, corrections=[{2: "C1\tS\tfirst\tBob"}])
     assert store.rows("warehouses", "site_name, line") == [("first", 2)]
