@@ -13,8 +13,9 @@ from sqlalchemy import Connection, func, insert, select, update
 from loaders import records
 from loaders.cycles import find_cycles
 from loaders.shapes import Catalog
-from server import gaps, schema
+from server import fixes, gaps, ledger, schema
 from server.config import Settings
+from server.sequence import Version
 from server.states import Cause, State
 from server.wording import counted, sentence, skip_command
 
@@ -160,6 +161,34 @@ def _retried(facts: Facts) -> Iterator[Condition]:
         )
 
 
+def _waiting_fixes(facts: Facts) -> Iterator[Condition]:
+    """Where the file of a fix has come and not gone in, that is an exception by itself."""
+    file = schema.file
+    before = facts.now - timedelta(seconds=facts.settings.sequence.gap_alert_after)
+    # All else that is held has a number of its own.
+    query = select(file).where(
+        file.c.state == State.HELD, file.c.holder.is_(None), file.c.registered_at <= before
+    )
+    for row in facts.connection.execute(query).all():
+        name = fixes.name_of(row)
+        if name is None:
+            continue
+        holding = ledger.holder(facts.connection, row.stream_id, Version.of(row.version))
+        if holding is None or holding.name != str(name.mended):
+            why, todo = "has not arrived", f"Have the sender send {name.mended}"
+        elif holding.state == State.WITHDRAWN:
+            why, todo = "was withdrawn", f"Let it in with `kore-inbox replay {holding.id}`"
+        else:
+            continue
+        yield Condition(
+            kind="waiting fix",
+            subject=row.name,
+            happened=f"{row.name} holds corrected rows of {name.mended}, which {why}.",
+            kept="It is kept, and goes in by itself with that file.",
+            todo=f"{todo}, or set the fix aside with `kore-inbox withdraw {row.id}`.",
+        )
+
+
 def _cycles(facts: Facts) -> Iterator[Condition]:
     for api in facts.catalog.values():
         keys = sorted(find_cycles(facts.connection, api))
@@ -174,7 +203,17 @@ def _cycles(facts: Facts) -> Iterator[Condition]:
             )
 
 
-RULES: tuple[Rule, ...] = (_gaps, _refused, _quarantined, _deferred, _rejected, _parked, _cycles, _retried)
+RULES: tuple[Rule, ...] = (
+    _gaps,
+    _refused,
+    _quarantined,
+    _deferred,
+    _rejected,
+    _parked,
+    _waiting_fixes,
+    _cycles,
+    _retried,
+)
 
 
 def review(facts: Facts) -> None:

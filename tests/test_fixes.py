@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.config import Load
+from server.config import Load, Sequence
 from tests.support.commands import Run, json_of
 from tests.support.inboxes import Bench
 from tests.support.running import RunningInbox, until
@@ -67,6 +67,38 @@ def test_a_fix_that_comes_first_waits_for_its_file(bench: Bench, run: Run) -> No
     bench.work()
     assert set(bench.states().values()) == {"loaded"}
     assert _names(bench) == {"A": "one", "B": "mended"}
+
+
+def test_a_fix_without_its_file_is_an_exception_until_the_file_comes(bench: Bench, run: Run) -> None:
+    at_once = Sequence(gap_alert_after=0)
+    bench.arrive(f"{NAME}.fix", _fix("2 B\tmended"))
+    bench.work()
+    assert json_of(run, "exceptions") == [], "it may be a little early"
+    bench.work(sequence=at_once)
+    incidents = {found["kind"]: found for found in json_of(run, "exceptions")}
+    assert incidents.keys() == {"waiting fix"}
+    assert incidents["waiting fix"]["happened"].endswith(f"corrected rows of {NAME}, which has not arrived.")
+    assert "`kore-inbox withdraw 1`" in incidents["waiting fix"]["todo"]
+    bench.arrive(NAME, BAD.replace(f"C\t{LONG}".encode(), b"C\tthree"))
+    bench.work(sequence=at_once)
+    assert _names(bench) == {"A": "one", "B": "mended", "C": "three"}
+    assert json_of(run, "exceptions") == []
+
+
+def test_a_fix_whose_file_was_withdrawn_is_an_exception_until_one_of_them_goes(
+    bench: Bench, run: Run
+) -> None:
+    late = {"sequence": Sequence(gap_alert_after=0), "load": Load(max_rejected=0)}
+    bench.arrive(NAME, BAD)
+    bench.work(**late)
+    run("withdraw", NAME)
+    bench.arrive(f"{NAME}.fix", _fix("2 B\tmended"))
+    bench.work(**late)
+    [incident] = json_of(run, "exceptions")
+    assert (incident["kind"], incident["subject"]) == ("waiting fix", f"{NAME}.FIX")
+    assert "`kore-inbox replay 1`" in incident["todo"]
+    run("withdraw", f"{NAME}.FIX")
+    assert json_of(run, "exceptions") == []
 
 
 def test_a_fix_lets_a_file_in_that_had_too_many_refused_rows(bench: Bench) -> None:

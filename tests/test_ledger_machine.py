@@ -41,9 +41,13 @@ def _content(number: int, kind: str) -> bytes:
     }[kind].encode()
 
 
-def _fix(number: int, text: str) -> bytes:
-    """Corrects the row that is refused of a bad file."""
-    return f"line\tfield\treason\trow\n1\t\t\tB{number}\t{text}\n".encode()
+def _fix(number: int, kind: str) -> bytes:
+    """Corrects the row that is refused of a bad file: under its key, under another, or in vain."""
+    key, name = _CORRECTED.get(kind, ("B", "y" * 31))
+    return f"line\tfield\treason\trow\n1\t\t\t{key}{number}\t{name}\n".encode()
+
+
+_CORRECTED = {"mended": ("B", "mended"), "mended better": ("B", "better"), "moved": ("M", "moved")}
 
 
 def _rows(number: int, kind: str) -> dict[str, tuple[str, int, int]]:
@@ -73,18 +77,26 @@ class Oracle:
         self.skipped: set[int] = set()
         self.loaded: list[Told] = []
         self.fixes: dict[int, list[Told]] = {}
-        # What the newest fix that went in made of a bad file's first row.
-        self.mended: dict[int, str] = {}
 
     def fixes_of(self, number: int) -> list[Told]:
         return [fix for fix in self.fixes.get(number, []) if fix.state in ("held", "loaded")]
+
+    def all_fixes(self, state: str) -> list[Told]:
+        return [fix for fixes in self.fixes.values() for fix in fixes if fix.state == state]
+
+    def correction(self, number: int) -> tuple[str, str] | None:
+        """Key and name that a bad file's first row has: those of the first fix that is right."""
+        right = [_CORRECTED[fix.kind] for fix in self.fixes_of(number) if fix.kind in _CORRECTED]
+        return (f"{right[0][0]}{number}", right[0][1]) if right else None
 
     def arrive_fix(self, fix: Told) -> None:
         if any(other.kind == fix.kind for other in self.fixes_of(fix.number)):
             fix.state = "duplicate"
             return
         fix.state = "held"
-        self.fixes.setdefault(fix.number, []).append(fix)
+        # One that was withdrawn comes after those that came meanwhile.
+        before = [other for other in self.fixes.get(fix.number, []) if other is not fix]
+        self.fixes[fix.number] = [*before, fix]
         holder = self.holders.get(fix.number)
         if holder is not None and holder.state == "quarantined":
             holder.state = "waiting"
@@ -98,8 +110,9 @@ class Oracle:
             file.state = "duplicate"
         elif holder.state in ("quarantined", "withdrawn") or (holder.kind, file.kind) == ("short", "long"):
             holder.state = "replaced"
-            for fix in self.fixes_of(file.number):
-                fix.state = "replaced"
+            if (holder.kind, file.kind) != ("short", "long"):
+                for fix in self.fixes_of(file.number):
+                    fix.state = "replaced"
             self.holders[file.number] = file
         else:
             file.state = "refused"
@@ -114,7 +127,7 @@ class Oracle:
             if file.state in ("waiting", "held"):
                 if number > self.expected:
                     file.state = "held"
-                elif file.kind == "bad" and not self.fixes_of(number):
+                elif file.kind == "bad" and self.correction(number) is None:
                     file.state = "quarantined"
                 else:
                     file.state = "loaded"
@@ -122,14 +135,14 @@ class Oracle:
             if file.state == "loaded":
                 for fix in self.fixes_of(number):
                     fix.state = "loaded"
-                    self.mended[number] = fix.kind
 
     def table(self) -> dict[str, tuple[str, int, int]]:
         best: dict[str, tuple[str, int, int]] = {}
         for file in sorted(self.loaded, key=lambda file: file.number):
             rows = _rows(file.number, file.kind)
-            if file.kind == "bad":
-                rows[f"B{file.number}"] = (self.mended[file.number], file.number, 1)
+            if file.kind == "bad" and (corrected := self.correction(file.number)):
+                del rows[f"B{file.number}"]
+                rows[corrected[0]] = (corrected[1], file.number, 1)
             for key, row in rows.items():
                 if key not in best or best[key][1:] <= row[1:]:
                     best[key] = row
@@ -184,11 +197,33 @@ class LedgerMachine(RuleBasedStateMachine):
         self.oracle.files[receipt.id] = file
         self.oracle.arrive(file)
 
-    @rule(number=NUMBERS, text=st.sampled_from(["mended", "mended better"]))
-    def arrive_a_fix(self, number: int, text: str) -> None:
-        fix = Told(number, text)
-        receipt = self.bench.arrive(f"DT_{number:07d}_KS_CATEGORY.NET.fix", _fix(number, text))
-        self.oracle.files[receipt.id] = fix
+    @rule(
+        number=NUMBERS,
+        kinds=st.lists(st.sampled_from([*_CORRECTED, "wrong"]), min_size=1, max_size=2),
+        among_others=st.booleans(),
+    )
+    def arrive_fixes(self, number: int, kinds: list[str], among_others: bool) -> None:
+        """Fixes of one file, most often of one that needs them."""
+        waiting = [n for n, file in self.oracle.holders.items() if file.state == "quarantined"]
+        for kind in kinds:
+            fix = Told(number if among_others or not waiting else waiting[0], kind)
+            name = f"DT_{fix.number:07d}_KS_CATEGORY.NET.fix"
+            self.oracle.files[self.bench.arrive(name, _fix(fix.number, kind)).id] = fix
+            self.oracle.arrive_fix(fix)
+        self.bench.work()
+
+    @precondition(lambda self: self.oracle.all_fixes("held"))
+    @rule(data=st.data())
+    def withdraw_a_fix(self, data: st.DataObject) -> None:
+        fix = data.draw(st.sampled_from(self.oracle.all_fixes("held")))
+        self.bench.inbox.withdraw([str(self._id(fix))], Decision(by="me"))
+        fix.state = "withdrawn"
+
+    @precondition(lambda self: self.oracle.all_fixes("withdrawn"))
+    @rule(data=st.data())
+    def replay_a_withdrawn_fix(self, data: st.DataObject) -> None:
+        fix = data.draw(st.sampled_from(self.oracle.all_fixes("withdrawn")))
+        self.bench.inbox.replay([str(self._id(fix))], [], [], Decision(by="me"))
         self.oracle.arrive_fix(fix)
         self.bench.work()
 
