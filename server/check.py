@@ -5,7 +5,7 @@ would make inactive, only a database can tell: where that is wanted, the file is
 is never committed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from loaders.load import Delivery, NeedsApproval, load
 from loaders.records import parked_row
 from loaders.rejects import Reject, shown
 from loaders.shapes import Api, Catalog, ReferenceKind
-from server import ledger
+from server import fixes, ledger
 from server.config import Settings
 from server.database import Database
 from server.errors import UsageError
@@ -50,7 +50,7 @@ class Subject:
     """A file to be checked: where its bytes are, and what it is taken for.
 
     `name` is there if its number tells where it belongs among others. `verdict` is there if its name alone
-    decides, so that nobody would look at its rows.
+    decides, so that nobody would look at its rows. `corrections` are the accepted ones, fix by fix.
     """
 
     file: str
@@ -60,6 +60,7 @@ class Subject:
     mode: Mode = Mode.NET
     name: FileName | None = None
     is_approved: bool = False
+    corrections: Sequence[Mapping[int, str]] = ()
     verdict: "Verdict | None" = None
 
 
@@ -108,8 +109,10 @@ class Desk:
         shown_path = str(path).encode("utf-8", "backslashreplace").decode()
         return self._subject(shown_path, path, path.name, api, source)
 
-    def received(self, row: Row[Any], spool: Spool, api: str | None, source: str | None) -> Subject:
-        """A file of the ledger.
+    def received(
+        self, connection: Connection, row: Row[Any], spool: Spool, api: str | None, source: str | None
+    ) -> Subject:
+        """A file of the ledger, with the fixes that its next load would take into account.
 
         Raises:
             UsageError: its bytes are gone, or the catalog has no such API.
@@ -118,7 +121,9 @@ class Desk:
         if not path.exists():
             raise UsageError(f"The bytes of {row.name} (file {row.id}) are not in the spool any more.")
         subject = self._subject(row.name, path, row.name, api, source)
-        return replace(subject, is_approved=bool(row.approved))
+        mending = fixes.of(connection, row, spool, self.settings.reading(subject.source))
+        corrections = [fix.corrections.rows for fix in mending]
+        return replace(subject, is_approved=bool(row.approved), corrections=corrections)
 
     def _subject(self, file: str, path: Path, name: str, api: str | None, source: str | None) -> Subject:
         try:
@@ -155,7 +160,8 @@ class Desk:
         if subject.verdict is not None:
             return subject.verdict
         api = self._api(subject)
-        examination = Examination(api, self.settings.reading(subject.source), self.settings.max_rejected(api))
+        options, limit = self.settings.reading(subject.source), self.settings.max_rejected(api)
+        examination = Examination(api, options, limit, subject.corrections)
         state, reason = State.LOADED, None
         try:
             with subject.path.open("rb") as data:
@@ -222,7 +228,7 @@ class Desk:
             max_rejected=self.settings.max_rejected(api),
             shrink_limit_percent=self.settings.load.full_shrink_limit,
             is_approved=subject.is_approved,
-            corrections=(),
+            corrections=subject.corrections,
         )
         with subject.path.open("rb") as data:
             return load(connection, self.catalog, delivery, data).rows_parked

@@ -46,7 +46,7 @@ def name_of(row: Row[Any]) -> FileName | None:
 
 def of(connection: Connection, row: Row[Any], spool: Spool, options: SourceOptions) -> list[Fix]:
     """The fixes of a file, in order of acceptance: each is for the rows that those before it left refused."""
-    if row.api is None:
+    if row.api is None or name_of(row) is not None:
         return []
     fixes = ledger.fixes(connection, str(parse_shown(row.name).fix), row.stream_id, row.version)
     return [Fix(fix.id, _read(spool, fix.data, options)) for fix in fixes]

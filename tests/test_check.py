@@ -244,6 +244,41 @@ def test_rows_of_one_file_are_each_other_s_parents_in_a_check_too(check: Check, 
     assert (code, out) == (0, f"{name} would be loaded; rows read: 3, rejected: 0, parked: 0.\n")
 
 
+def test_a_received_file_is_checked_with_its_fixes_as_it_would_load(check: Check, bench: Bench) -> None:
+    name = "DT_0000001_KS_CUSTOMERS.FULL"
+    bench.arrive(name, b"Customer Number\tCustomer Name\nC1\t" + b"x" * 999 + b"\nC2\t" + b"y" * 999 + b"\n")
+    bench.arrive(f"{name}.fix", b"2\t\t\tC1\tone\n3\t\t\t\ttwo\n")
+    for words in ((), ("--database",)):
+        record = only(
+            check, *words, write(name, bench.spool.data_path(bench.spool.pending_ids()[0]).read_bytes())
+        )
+        assert (record["state"], record["rows_rejected"]) == ("deferred", 2), "on disk it is another file"
+        Path(name).unlink()
+    bench.work()
+    with bench.database.read() as connection:
+        row = bench.inbox.find(connection, name)
+    for words in ((), ("--database",)):
+        record = only(check, *words, name)
+        counts = ("state", "rows_read", "rows_loaded", "rows_rejected")
+        assert [record[count] for count in counts] == [getattr(row, count) for count in counts]
+        assert record["findings"][0]["raw"] == "\ttwo"
+
+
+def test_several_files_are_said_to_be_held_against_the_tables_one_by_one(check: Check, bench: Bench) -> None:
+    bench.arrive("DT_0000001_KS_CUSTOMERS.NET", b"C0\n")
+    bench.work()
+    parents = write("DT_0000002_KS_CATEGORY.NET", b"A\tone\n")
+    children = write("DT_0000003_KS_CATEGORY.NET", b"B\ttwo\tA\n")
+    said = "Each file was held against the tables by itself, as if the others had not come."
+    code, out, messages = check("--database", parents, children)
+    assert (code, out.splitlines()[-1]) == (
+        1,
+        f"{children} would be loaded; rows read: 1, rejected: 0, parked: 1.",
+    )
+    assert said in messages
+    assert said not in check("--database", children)[2]
+
+
 def test_names_and_rows_are_escaped_where_they_are_shown(check: Check) -> None:
     """X4."""
     name = write("evil\x1b[2J" + os.fsdecode(b"\xff") + ".NET", b"x")

@@ -38,7 +38,10 @@ def check(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Try files, each by itself, without loading them: every finding with line, field, reason."""
+    """Try files, each by itself, without loading them: every finding with line, field, reason.
+
+    A file that was received is tried with the corrections of it that have been accepted.
+    """
     settings = context.settings()
     desk = Desk(settings, load_catalog(settings))
     subjects = [_subject(desk, name, api, source) for name in file]
@@ -55,10 +58,13 @@ def check(
             say(str(verdict))
     if json:
         say_json(records)
-    if inbox is None and any(map(desk.needs_tables, subjects)):
-        complain(
-            "Missing parents, and what a FULL makes inactive, were not looked for; --database does that."
-        )
+    if any(map(desk.needs_tables, subjects)):
+        if inbox is None:
+            complain(
+                "Missing parents, and what a FULL makes inactive, were not looked for; --database does that."
+            )
+        elif len(subjects) > 1:
+            complain("Each file was held against the tables by itself, as if the others had not come.")
     if any(record["rows_loaded"] < record["rows_read"] or record["reason"] for record in records):
         raise typer.Exit(1)
 
@@ -68,12 +74,12 @@ def _subject(desk: Desk, text: str, api: str | None, source: str | None) -> Subj
     if Path(text).exists():
         return desk.on_disk(Path(text), api, source)
     inbox = context.inbox()
-    try:
-        with inbox.database.read() as connection:
+    with inbox.database.read() as connection:
+        try:
             row = inbox.find(connection, text)
-    except UsageError as error:
-        raise UsageError(f"There is no file {text} here. {error}") from None
-    return desk.received(row, inbox.spool, api, source)
+        except UsageError as error:
+            raise UsageError(f"There is no file {text} here. {error}") from None
+        return desk.received(connection, row, inbox.spool, api, source)
 
 
 def _say_finding(subject: Subject, finding: Reject) -> None:
