@@ -22,6 +22,7 @@ from loaders.join import Join
 from loaders.options import SourceOptions
 from loaders.parking import Parking
 from loaders.records import forget_rows, reject_rows
+from loaders.rejects import Stray
 from loaders.routing import routed
 from loaders.rows import Rows
 from loaders.shapes import EXTRA, Api, Catalog, ReferenceKind
@@ -143,7 +144,11 @@ class _Load:
             self._join.start_over()
         if self._delivery.mode == FULL:
             self._keys_read |= self._hold_refused(all_rows, batch)
-            self._keys_unreadable += sum(reject.line not in self._keys_read for reject in batch.rejects)
+            # A blank row hides no key: had it been somebody's, it would say whose.
+            self._keys_unreadable += sum(
+                not isinstance(reject, Stray) and reject.line not in self._keys_read
+                for reject in batch.rejects
+            )
         rows = all_rows.without(refusals)
         if rows:
             for reference in self._api.referring(ReferenceKind.CREATE):

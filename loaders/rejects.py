@@ -30,3 +30,8 @@ class Reject:
     def __str__(self) -> str:
         place = f"line {self.line:,}" if self.field is None else f"line {self.line:,}, {self.field}"
         return f"{place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stray(Reject):
+    """A refused row that is nobody's record: it is blank, or the header once more."""

@@ -18,7 +18,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from loaders.options import SourceOptions
-from loaders.rejects import Reject
+from loaders.rejects import Reject, Stray
 
 BLOCK_BYTES = 256 * 1024
 LONGEST_LINE_BYTES = 1024 * 1024
@@ -38,6 +38,10 @@ _MARKS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
+# Rows of which one can see that they are nobody's.
+_BLANK = "every cell is blank"
+_AGAIN = "it is the header once more"
+_STRAY = (_BLANK, _AGAIN)
 _PUNCTUATION = re.compile(rf"[\s{re.escape(string.punctuation)}]")
 
 
@@ -159,7 +163,10 @@ def taken_apart(
     """Rows of a file whose layout is known, column by column; `refused` are others of the same place."""
     rows = [text.split("\t") for text in texts]
     if reasons := _misshapen(texts, rows, layout, ragged):
-        misshapen = [Reject(numbers[i], None, reason, texts[i]) for i, reason in reasons.items()]
+        misshapen = [
+            (Stray if reason in _STRAY else Reject)(numbers[i], None, reason, texts[i])
+            for i, reason in reasons.items()
+        ]
         refused = sorted([*refused, *misshapen], key=lambda reject: reject.line)
         fit = [i for i in range(len(rows)) if i not in reasons]
         numbers, texts, rows = [numbers[i] for i in fit], [texts[i] for i in fit], [rows[i] for i in fit]
@@ -191,9 +198,9 @@ def _misshapen(
         }
     # A blank row begins with a tab or a blank, and so sorts before all that begin with something readable.
     if min(texts, default="!") < "!":
-        reasons |= {i: "every cell is blank" for i, text in enumerate(texts) if not text.strip("\t ")}
+        reasons |= {i: _BLANK for i, text in enumerate(texts) if not text.strip("\t ")}
     if layout.header is not None and layout.header in texts:
-        reasons |= {i: "it is the header once more" for i, text in enumerate(texts) if text == layout.header}
+        reasons |= {i: _AGAIN for i, text in enumerate(texts) if text == layout.header}
     return reasons
 
 

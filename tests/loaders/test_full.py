@@ -157,6 +157,25 @@ def test_a_full_that_would_lose_too_much_needs_approval(
     assert bool(expected) is bool(said)
 
 
+@pytest.mark.parametrize("options", [{}, {"trim": True}, {"ragged": True}])
+def test_blank_rows_and_repeated_headers_are_refused_and_make_no_full_wait(
+    store: Store, options: dict[str, bool]
+) -> None:
+    header = "Category ID\tCategory Name\n"
+    store.load("CATEGORY", "A\tone\nB\ttwo\nC\tthree\n", version=1)
+    rows = f"{header}A\tone\n \t \n{header}B\ttwo\n\t\n\t\t\n\n"
+    outcome = store.load("CATEGORY", rows, version=2, mode="FULL", **options)  # type: ignore[arg-type]
+    assert (outcome.rows_loaded, outcome.rows_rejected) == (2, 4)
+    assert active(store) == {"A": 1, "B": 1, "C": 0}
+
+
+@pytest.mark.parametrize("row", ["\tname alone\n", "D\tname\tparent\n", "D\tna\0me\n"])
+def test_a_row_that_hides_its_key_makes_a_full_wait(store: Store, row: str) -> None:
+    store.load("CATEGORY", "A\tone\nB\ttwo\nC\tthree\n", version=1)
+    with pytest.raises(NeedsApproval, match="the keys of 1 of its rows cannot be read"):
+        store.load("CATEGORY", f"A\tone\nB\ttwo\n{row}", version=2, mode="FULL")
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
