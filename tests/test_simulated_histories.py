@@ -15,7 +15,8 @@ from sqlalchemy import func, select, text
 
 from loaders.records import parked_row
 from server.admin import Decision
-from server.simulator import Disturbed, Mishaps, Plan, over_ftp, simulate
+from server.names import Mode
+from server.simulator import Disturbed, Export, Mishaps, Plan, over_ftp, simulate
 from server.spool import Spool
 from tests.support.inboxes import Bench
 from tests.support.oracle import broken_references, differences
@@ -36,6 +37,23 @@ def _count_parked(bench: Bench) -> int:
 
 def _inactive(bench: Bench, table: str) -> int:
     return sum(not row["active"] for row in bench.rows(table))
+
+
+def _fixes(random: Random, export: Export) -> set[bytes]:
+    """Up to three fixes of what is bad in an export, which are right, wrong, or say what another row says."""
+    whole = replace(export, faults=()).data.splitlines()
+    sent = export.data.split(b"\n")
+    bad = [fault.row + export.first_line for fault in export.faults]
+    made = set()
+    for _ in range(random.randint(0, 3) if bad else 0):
+        rows = []
+        for line in random.sample(bad, random.randint(1, len(bad))):
+            right, another = whole[line - 1], random.choice(whole[export.first_line - 1 :])
+            said = random.choice([right, right, another, right + b"\tone too many", sent[line - 1]])
+            told = said.decode(errors="backslashreplace").replace("\0", "\\x00")
+            rows.append(f"{line}\t\t\t{told}\n")
+        made.add("".join(["line\tfield\treason\trow\n", *rows]).encode())
+    return made
 
 
 def test_a_history_with_every_mishap_ends_as_the_contract_says(bench: Bench) -> None:
@@ -91,9 +109,12 @@ def test_files_of_two_sources_in_any_order_and_some_never_end_as_the_contract_sa
     for source in ("DT", "XX"):
         bench.inbox.skip(source, 1, 220, Decision(reason="in any order"))
     parked = []
+    arrivals = [(export.name, export.data) for export in came if export not in openers]
     for export in came:
-        if export not in openers:
-            bench.arrive(export.name, export.data)
+        for fix in sorted(_fixes(random, export)):
+            arrivals.insert(random.randint(0, len(arrivals)), (f"{export.name}.fix", fix))
+    for name, data in arrivals:
+        bench.arrive(name, data)
         if random.random() < 0.1:
             bench.work()
             parked.append(_count_parked(bench))
@@ -104,6 +125,10 @@ def test_files_of_two_sources_in_any_order_and_some_never_end_as_the_contract_sa
         # In this order a FULL may be the first to tell of much of its API.
         bench.inbox.approve(waiting, Decision(reason="as it was exported"))
         bench.work()
+    fulls = [e.name for e in came if e.file.mode is Mode.FULL and bench.catalog[e.file.api].deactivates]
+    for name in random.sample(fulls, 3):
+        bench.inbox.undo(name, Decision(reason="it was wrong"))
+    assert differences(bench) == []
     again = [export.name for export in random.sample(came, 10)]
     bench.inbox.replay(again, (), (), Decision(reason="again"))
     bench.work()

@@ -10,7 +10,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import islice
@@ -32,13 +32,18 @@ _DATES = ("%Y-%m-%d", "%m-%d-%Y", "%m/%d/%Y", "%Y%m%d")
 
 @dataclass(frozen=True)
 class Arrived:
-    """A file that was accepted, and is not refused, quarantined or waiting as a whole."""
+    """A file that was accepted, and is not refused, quarantined or waiting as a whole.
+
+    `fixes` are as they were accepted (E3); a FULL that `is_undone` makes nothing inactive (L6).
+    """
 
     api: str
     mode: str
     stream: int
     version: int
     data: bytes
+    fixes: tuple[bytes, ...] = ()
+    is_undone: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,13 +69,17 @@ class Expected:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row as read: `bad` has the columns that hold no value; None stands for all of them."""
+    """A row as read: `bad` has the columns that hold no value; None stands for all of them.
+
+    One that was refused and has been followed by a correction is not what its line says at `last`.
+    """
 
     mark: Mark
     api: Api
     is_full: bool
     values: dict[str, Any]
     bad: frozenset[str] | None
+    is_last: bool = True
 
     @property
     def is_good(self) -> bool:
@@ -106,10 +115,10 @@ def expected(files: Iterable[Arrived], catalog: Catalog, ranks: Mapping[int, int
     result = Expected(
         tables,
         parked={row.mark[1:] for row in waiting if not _is_void(row, inside)},
-        rejected={row.mark[1:] for row in rows if not row.is_good},
+        rejected={row.mark[1:] for row in rows if row.is_last and not row.is_good},
     )
     for row in rows:
-        result.rows_read[row.mark[1:3]] += 1
+        result.rows_read[row.mark[1:3]] += row.is_last
     return result
 
 
@@ -176,7 +185,7 @@ class _Activity:
     def __init__(self, rows: Sequence[_Row], files: Sequence[Arrived]) -> None:
         self._fulls: dict[tuple[str, int], int] = defaultdict(int)
         for file in files:
-            if file.mode == "FULL":
+            if file.mode == "FULL" and not file.is_undone:
                 place = file.api, file.stream
                 self._fulls[place] = max(self._fulls[place], file.version)
         self._newest: dict[tuple[str, int, Key], int] = defaultdict(int)
@@ -206,35 +215,68 @@ class _Activity:
 
 
 def _rows(file: Arrived, api: Api, rank: int) -> Iterator[_Row]:
-    """L2: the rows of a file, with their lines counted from 1."""
-    order: list[int] | None = None
-    width = 0
-    names = [_letters(of.name) for of in api.fields]
+    """The rows of a file, and those that its fixes say instead of what is refused until then (L2, E3)."""
+    reading = _Reading(file, api, rank)
+    rows: dict[int, _Row] = {}
+    refused: set[tuple[int, str]] = set()
     body = file.data.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n")
     for line, ended in enumerate(body.split(b"\n") if body else [], 1):
-        mark = (rank, file.stream, file.version, line)
         raw = ended.removesuffix(b"\r")
-        if not raw:
-            continue
+        row = reading.row(line, raw) if raw else None
+        if row is not None:
+            rows[line] = row
+            refused.add((line, raw.decode(errors="backslashreplace").replace("\0", "\\x00")))
+    for fix in file.fixes:
+        for line, said in _said_by(fix).items():
+            if line in rows and not rows[line].is_good and (line, said) not in refused:
+                yield replace(rows[line], is_last=False)
+                rows[line] = reading.row(line, said.encode()) or rows[line]
+                refused.add((line, said))
+    yield from rows.values()
+
+
+def _said_by(fix: bytes) -> dict[int, str]:
+    """E3: by line, what a fix says; its lines are number, field, reason and the row."""
+    found = {}
+    for line in fix.decode().split("\n"):
+        number, *_, row = ["", *line.removesuffix("\r").split("\t", 3)][-4:]
+        if number.isdigit():
+            found[int(number)] = row
+    return found
+
+
+class _Reading:
+    """L2: what lines mean; the first that is readable says how wide all are, and may name the columns."""
+
+    def __init__(self, file: Arrived, api: Api, rank: int) -> None:
+        self._file = file
+        self._api = api
+        self._rank = rank
+        self._order: list[int] = []
+        self._width = 0
+
+    def row(self, line: int, raw: bytes) -> _Row | None:
+        """The row of a line; none if that is the header."""
+        file, api = self._file, self._api
+        mark = (self._rank, file.stream, file.version, line)
+        unreadable = _Row(mark, api, file.mode == "FULL", {}, None)
         try:
             cells = raw.decode().split("\t")
-            readable = b"\0" not in raw
         except UnicodeDecodeError:
-            readable = False
-        if not readable:
-            yield _Row(mark, api, file.mode == "FULL", {}, None)
-            continue
-        if order is None:
-            width = len(cells)
+            return unreadable
+        if b"\0" in raw:
+            return unreadable
+        if not self._width:
+            names = [_letters(of.name) for of in api.fields]
+            self._width = len(cells)
             heads = [_letters(cell) for cell in cells]
             if any(heads) and set(heads) - {""} <= set(names):
-                order = [heads.index(name) if name in heads else -1 for name in names]
-                continue
-            order = [place if place < width else -1 for place in range(len(names))]
-        if len(cells) != width:
-            yield _Row(mark, api, file.mode == "FULL", {}, None)
-            continue
-        yield _read(mark, file, api, cells, order)
+                self._order = [heads.index(name) if name in heads else -1 for name in names]
+                return None
+            self._order = [place if place < self._width else -1 for place in range(len(names))]
+        if len(cells) != self._width:
+            return unreadable
+        return _read(mark, file, api, cells, self._order)
 
 
 def _letters(name: str) -> str:
@@ -329,13 +371,24 @@ def _moment(cell: str, *, with_time: bool) -> datetime | None:
 
 
 def loaded(bench: Bench, spool: Spool) -> Iterator[Arrived]:
-    """The files that an inbox has loaded, with the bytes that its spool has of them."""
-    f = schema.file.c
-    query = select(f.api, f.mode, f.stream_id, f.version, f.data).where(f.state == "loaded")
+    """The files that an inbox has loaded, with the bytes that its spool has of them and of their fixes."""
+    f, e = schema.file.c, schema.event.c
+    query = select(f.id, f.name, f.api, f.mode, f.stream_id, f.version, f.data).where(f.state == "loaded")
     with bench.database.read() as connection:
-        found = connection.execute(query).all()
-    for api, mode, stream, version, data in found:
-        yield Arrived(api, mode, stream, version, spool.data_path(data).read_bytes())
+        found = connection.execute(query.order_by(f.id)).all()
+        undone = set(connection.execute(select(e.file_id).where(e.event == "undone")).scalars())
+    fixes: dict[tuple[str, int, int], list[bytes]] = defaultdict(list)
+    for row in found:
+        fixes[row.name, row.stream_id, row.version].append(spool.data_path(row.data).read_bytes())
+    for row in found:
+        place = row.stream_id, row.version
+        if not _is_fix(row.name):
+            [data], mending = fixes[row.name, *place], fixes[f"{row.name}.FIX", *place]
+            yield Arrived(row.api, row.mode, *place, data, tuple(mending), row.id in undone)
+
+
+def _is_fix(name: str) -> bool:
+    return name.endswith(".FIX")
 
 
 def differences(bench: Bench, spool: Spool | None = None) -> list[str]:
@@ -391,12 +444,12 @@ def _all_differences(wanted: Expected, catalog: Catalog, connection: Connection)
             (files[file_id].stream_id, files[file_id].version, line)
             for file_id, line in connection.execute(select(records.c.file_id, records.c.line))
             # A file that waits as a whole keeps what was wrong with it for the operator to see.
-            if files[file_id].state == "loaded"
+            if files[file_id].state == "loaded" and not _is_fix(files[file_id].name)
         }
         yield from (f"{place} should not be {what}" for place in sorted(is_there - places))
         yield from (f"{place} should be {what}" for place in sorted(places - is_there))
     for file in files.values():
-        if file.state == "loaded":
+        if file.state == "loaded" and not _is_fix(file.name):
             place = (file.stream_id, file.version)
             counts = (
                 wanted.rows_read[place],
