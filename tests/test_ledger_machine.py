@@ -48,6 +48,7 @@ def _fix(number: int, kind: str) -> bytes:
 
 
 _CORRECTED = {"mended": ("B", "mended"), "mended better": ("B", "better"), "moved": ("M", "moved")}
+_FIXES = st.sampled_from([*_CORRECTED, "wrong"])
 
 
 def _rows(number: int, kind: str) -> dict[str, tuple[str, int, int]]:
@@ -197,19 +198,27 @@ class LedgerMachine(RuleBasedStateMachine):
         self.oracle.files[receipt.id] = file
         self.oracle.arrive(file)
 
-    @rule(
-        number=NUMBERS,
-        kinds=st.lists(st.sampled_from([*_CORRECTED, "wrong"]), min_size=1, max_size=2),
-        among_others=st.booleans(),
-    )
-    def arrive_fixes(self, number: int, kinds: list[str], among_others: bool) -> None:
-        """Fixes of one file, most often of one that needs them."""
-        waiting = [n for n, file in self.oracle.holders.items() if file.state == "quarantined"]
-        for kind in kinds:
-            fix = Told(number if among_others or not waiting else waiting[0], kind)
-            name = f"DT_{fix.number:07d}_KS_CATEGORY.NET.fix"
-            self.oracle.files[self.bench.arrive(name, _fix(fix.number, kind)).id] = fix
-            self.oracle.arrive_fix(fix)
+    def _arrive_fix(self, number: int, kind: str) -> None:
+        fix = Told(number, kind)
+        receipt = self.bench.arrive(f"DT_{number:07d}_KS_CATEGORY.NET.fix", _fix(number, kind))
+        self.oracle.files[receipt.id] = fix
+        self.oracle.arrive_fix(fix)
+
+    @rule(number=NUMBERS, kind=_FIXES)
+    def arrive_a_fix(self, number: int, kind: str) -> None:
+        self._arrive_fix(number, kind)
+        self.bench.work()
+
+    @rule(kinds=st.lists(_FIXES, min_size=1, max_size=3), pauses=st.sets(st.integers(0, 2)))
+    def arrive_fixes_of_what_needs_them(self, kinds: list[str], pauses: set[int]) -> None:
+        number = next((n for n, file in self.oracle.holders.items() if file.kind == "bad"), None)
+        if number is None:
+            number = self.oracle.expected
+            self._arrive(number, "bad")
+        for place, kind in enumerate(kinds):
+            if place in pauses:
+                self.bench.work()
+            self._arrive_fix(number, kind)
         self.bench.work()
 
     @precondition(lambda self: self.oracle.all_fixes("held"))

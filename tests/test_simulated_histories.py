@@ -126,8 +126,9 @@ def test_files_of_two_sources_in_any_order_and_some_never_end_as_the_contract_sa
         bench.inbox.approve(waiting, Decision(reason="as it was exported"))
         bench.work()
     fulls = [e.name for e in came if e.file.mode is Mode.FULL and bench.catalog[e.file.api].deactivates]
-    for name in random.sample(fulls, 3):
-        bench.inbox.undo(name, Decision(reason="it was wrong"))
+    # Many of them make nothing inactive, or an older one does so too.
+    undone = (bench.inbox.undo(name, Decision(reason="wrong")) for name in random.sample(fulls, len(fulls)))
+    assert any(undone)
     assert differences(bench) == []
     again = [export.name for export in random.sample(came, 10)]
     bench.inbox.replay(again, (), (), Decision(reason="again"))
