@@ -17,14 +17,16 @@ from sqlalchemy import Connection, Row, select
 
 from loaders.full import undo
 from loaders.shapes import Catalog
-from server import explanation, incidents, ledger, schema, views
+from server import explanation, incidents, journal, ledger, schema, views
 from server.apis import load_catalog
 from server.config import Settings, load_settings
 from server.database import Database
 from server.errors import InboxError, UsageError
 from server.intake import Intake
+from server.journal import Journal, must_have_ledger
 from server.migrate import is_prepared, prepare
 from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, Mode, parse_shown
+from server.rebuild import Progress, Rebuilt, rebuild
 from server.sequence import REPLACEABLE, Range, Scope, Version, gaps, stream_called, version_of
 from server.spool import Spool
 from server.states import Cause, Event, State, leaving_by
@@ -77,11 +79,14 @@ class Inbox:
     waiting: Callable[[str], None] | None = None
 
     @classmethod
-    def open(cls, conf: Path, waiting: Callable[[str], None] | None = None) -> "Inbox":
+    def open(
+        cls, conf: Path, waiting: Callable[[str], None] | None = None, *, may_be_lost: bool = False
+    ) -> "Inbox":
         """The inbox of a settings folder; its schema and spool are made when missing.
 
         Raises:
             SettingsError: the settings cannot be used.
+            LedgerLost: the ledger knows nothing of what is in the spool, unless it `may_be_lost`.
         """
         settings = load_settings(conf)
         spool = Spool(settings.inbox.spool)
@@ -89,6 +94,9 @@ class Inbox:
         inbox = cls(settings, spool, Database(settings.database_url), load_catalog(settings), waiting)
         if not is_prepared(inbox.database):
             prepare(inbox.database, inbox.catalog)
+        if not may_be_lost:
+            with inbox.database.read() as connection:
+                must_have_ledger(connection, spool)
         return inbox
 
     @property
@@ -305,6 +313,19 @@ class Inbox:
                 )
             return stream.expected
 
+    def rebuild(self, decision: Decision, progress: Progress) -> Rebuilt:
+        """Make a lost ledger anew from the spool; see `rebuild.rebuild`."""
+        return rebuild(
+            self.settings,
+            self.spool,
+            self.database,
+            self.catalog,
+            by=decision.by,
+            reason=decision.reason,
+            dry_run=decision.dry_run,
+            progress=progress,
+        )
+
     def _stream(self, connection: Connection, name: str, now: datetime) -> ledger.Stream:
         try:
             stream = stream_called(name, self.settings.sequence.scope)
@@ -319,13 +340,15 @@ class Inbox:
         """A write transaction that is undone if it was only tried; the loader hears of it if not."""
         try:
             with self.database.write(purpose, self.waiting) as connection:
-                now = ledger.now_utc()
+                now, since = ledger.now_utc(), journal.last_event(connection)
                 yield connection, now
                 if decision.dry_run:
                     raise _DryRun
                 incidents.review(incidents.Facts(connection, self.settings, self.catalog, now))
+                entry = journal.entry(connection, since)
         except _DryRun:
             return
+        Journal(self.spool).append(entry)
         self.spool.nudge()
 
 

@@ -20,10 +20,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
-from server import gaps, incidents, ledger, unjoined
+from server import gaps, incidents, journal, ledger, unjoined
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
 from server.intake import Intake, strangers
+from server.journal import Journal, must_have_ledger
 from server.ledger import now_utc
 from server.loading import Loading, postpone
 from server.migrate import prepare
@@ -73,6 +74,7 @@ class Dispatcher:
         apis = frozenset(self.catalog)
         self.intake = Intake(self.settings, lambda: apis, self.spool)
         self._loading = Loading(self.settings, self.spool, self.catalog)
+        self._journal = Journal(self.spool)
         self._token = secrets.token_hex(16)
         self._owner = self.spool.node()
         self._renew_at = 0.0
@@ -91,6 +93,8 @@ class Dispatcher:
                 try:
                     if not started:
                         prepare(self.database, self.catalog)
+                        with self.database.read() as connection:
+                            must_have_ledger(connection, self.spool)
                     if not self.take_lease():
                         self.stop.wait(SCAN_SECONDS)
                         continue
@@ -138,6 +142,9 @@ class Dispatcher:
 
     def recover(self) -> None:
         """Put back what a loader that died had begun, and judge anew what the catalog knows now."""
+        with self.database.read() as connection:
+            missed = journal.missed(connection, self._journal.known_event())
+        self._journal.append(missed)
         with self._transaction("recovering") as (connection, now):
             for row in ledger.files_in(connection, State.LOADING):
                 reason = "the loader stopped before it had committed"
@@ -265,10 +272,16 @@ class Dispatcher:
 
     @contextmanager
     def _transaction(self, purpose: str) -> Iterator[tuple[Connection, datetime]]:
-        """A write transaction of the lease's holder, with the time at which it began."""
+        """A write transaction of the lease's holder, with the time at which it began.
+
+        What cannot be worked out again goes into the spool's journal.
+        """
         with self.database.write(purpose) as connection:
             ledger.check_lease(connection, self._token, ledger.database_now(connection), LEASE_SECONDS)
+            since = journal.last_event(connection)
             yield connection, now_utc()
+            entry = journal.entry(connection, since)
+        self._journal.append(entry)
 
     def _wait(self, nudges: int) -> None:
         readable, _, _ = select.select([nudges], [], [], SCAN_SECONDS)

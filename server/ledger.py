@@ -212,10 +212,11 @@ def move_on(
     if expected == stream.expected.next:
         # One file came in its turn, as most do: none was held below it.
         return moved, 0
-    return moved, _release_below(connection, stream.id, expected, now)
+    return moved, release_below(connection, stream.id, expected, now)
 
 
-def _release_below(connection: Connection, stream_id: int, expected: Version, now: datetime) -> int:
+def release_below(connection: Connection, stream_id: int, expected: Version, now: datetime) -> int:
+    """Let go what is held although nothing below it is missing; returns how many files became ready."""
     held = (
         (_file.c.state == State.HELD)
         & (_file.c.holder == 1)

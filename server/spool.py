@@ -9,6 +9,7 @@
     staged/ID   notes of uploads under a temporary name, until they are renamed, and of those that were cut
     new/ID      receipts that the ledger does not know yet; the rename into this folder is the acceptance
     done/ID     receipts that the ledger knows
+    journal     what only the ledger knows, see `journal`
 
 There is no policy here: who may send what, what is due and what is a duplicate is decided elsewhere.
 """
@@ -333,6 +334,15 @@ class Spool:
                 (self.new / receipt_id).rename(self.done / receipt_id)
             except FileNotFoundError:
                 continue
+
+    def registered_ids(self) -> list[str]:
+        """Ids of the receipts that a ledger has registered, in no order."""
+        return _names(self.done)
+
+    def has_registered(self) -> bool:
+        """Whether a ledger has ever registered anything."""
+        with os.scandir(self.done) as entries:
+            return next(entries, None) is not None
 
     def nudge(self) -> None:
         """Wake the loader, if one listens; a nudge that is lost costs a second, never a file."""

@@ -1,9 +1,9 @@
 """The ledger under anything that can happen, against an oracle that is a few dictionaries.
 
 Files arrive in any order, twice, in conflict, late, cut, bad; fixes come before or after them; operators
-skip, withdraw and replay; the loader dies between any two steps. After each of these the inbox is left to
-itself, and then every file is in the one state that the oracle says, and so is the table (contract S1 to S5,
-A6, A7, L1, L4, L7.1, E3).
+skip, withdraw and replay; the loader dies between any two steps; the ledger is lost and made anew. After each
+of these the inbox is left to itself, and then every file is in the one state that the oracle says, and so is
+the table (contract S1 to S5, A6, A7, L1, L4, L7.1, E3).
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from server.config import Load
 from server.database import Database
 from server.sequence import Version
 from server.states import State
-from tests.support.inboxes import Bench
+from tests.support.inboxes import Bench, lose_ledger
 
 NUMBERS = st.integers(1, 7)
 TOP = 12
@@ -293,6 +293,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.bench.inbox.replay([str(self._id(file))], [], [], Decision(by="me"))
         file.state = "waiting"
         self.oracle.arrive(file)
+        self.bench.work()
+
+    @precondition(lambda self: self.bench.spool.has_registered())
+    @rule(tables_too=st.booleans())
+    def lose_the_ledger_and_make_it_anew(self, tables_too: bool) -> None:
+        lose_ledger(self.bench, tables_too=tables_too)
+        self.bench.inbox.rebuild(Decision(by="me", reason="lost"), lambda _done, _total: None)
         self.bench.work()
 
     def _choose(self, data: st.DataObject, states: tuple[str, ...]) -> Told:

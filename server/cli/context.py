@@ -44,13 +44,14 @@ def settings() -> Settings:
     return load_settings(conf())
 
 
-def inbox() -> Inbox:
+def inbox(*, may_be_lost: bool = False) -> Inbox:
     """The inbox of the settings folder; whoever has to wait for it is told.
 
     Raises:
         SettingsError: the settings cannot be used.
+        LedgerLost: the ledger knows nothing of what is in the spool, unless it `may_be_lost`.
     """
-    return Inbox.open(conf(), waiting=lambda what: complain(f"waiting for: {what}"))
+    return Inbox.open(conf(), lambda what: complain(f"waiting for: {what}"), may_be_lost=may_be_lost)
 
 
 def password(from_stdin: bool, *, confirm: bool) -> str:

@@ -1,17 +1,20 @@
 """Commands by which a person decides; each says what it touches, and only says it with --dry-run."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
 from server.admin import Decision, Touched
 from server.cli import context
 from server.cli.options import NO_REASON, By, DryRun, File, Json, Reason, Source
 from server.errors import UsageError
-from server.output import Record, complain, show
+from server.output import Record, complain, say, say_json, show
 from server.sequence import parse_range
 from server.states import State
 
@@ -113,6 +116,23 @@ def skip(
     ]
     empty = "All of these numbers have arrived or were given up before; nothing was skipped."
     _tell(records, ("stream", "first", "last"), json, dry_run, empty=empty)
+
+
+@commands.command()
+def rebuild(reason: Reason = NO_REASON, by: By = None, dry_run: DryRun = False, json: Json = False) -> None:
+    """Make a lost ledger anew, while the inbox is stopped; the next start loads everything again."""
+    inbox = context.inbox(may_be_lost=True)
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("Reading the journal", total=None)
+        rebuilt = inbox.rebuild(
+            _decision(reason, by, dry_run), lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    if json:
+        say_json([asdict(rebuilt)])
+        return
+    for line in rebuilt.lines():
+        say(line)
+    complain("Only tried; nothing was changed." if dry_run else "The next `kore-inbox serve` loads them.")
 
 
 @sequence.command("set")

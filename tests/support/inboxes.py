@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import make_url, select
+from sqlalchemy import delete, make_url, select, text
 
 from loaders.catalog import read_catalog
+from loaders.records import metadata
 from loaders.shapes import Catalog
 from loaders.tables import target
 from server import schema
@@ -110,6 +111,19 @@ class Bench:
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Every target table."""
         return {name: self.rows(name) for name in target(self.catalog).tables}
+
+
+def lose_ledger(bench: Bench, *, tables_too: bool) -> None:
+    """Leave an empty ledger, and empty target tables if they are lost as well."""
+    lost = [*metadata.sorted_tables, *(target(bench.catalog).sorted_tables if tables_too else [])]
+    with bench.database.write("losing the ledger") as connection:
+        if not bench.database.is_sqlite:
+            # It would delete parents row by row, of tables that refer to themselves.
+            connection.execute(text("SET SESSION foreign_key_checks = 0"))
+        for table in reversed(lost):
+            connection.execute(delete(table))
+        if not bench.database.is_sqlite:
+            connection.execute(text("SET SESSION foreign_key_checks = 1"))
 
 
 def replace_settings(settings: Settings, **sections: Any) -> Settings:
