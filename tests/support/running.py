@@ -86,15 +86,20 @@ class RunningInbox:
 
     def kill(self, role: str) -> None:
         """`kill -9` one child, as the system's out-of-memory killer would; returns when it is gone."""
-        [pid] = self._children(role)
+        pid = self.pid(role)
         os.kill(pid, signal.SIGKILL)
         # Until its parent has taken note of it: before, a last thread may still have the port open.
         until(lambda: not Path(f"/proc/{pid}").exists(), f"the {role} is gone")
 
+    def pid(self, role: str) -> int:
+        """The process of a child."""
+        [pid] = self._children(role)
+        return pid
+
     @contextmanager
     def paused(self, role: str) -> Iterator[None]:
         """One child stands still, with whatever locks it has."""
-        [pid] = self._children(role)
+        pid = self.pid(role)
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
