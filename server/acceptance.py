@@ -194,7 +194,10 @@ class Acceptance:
             self.uploads.forget(note)
             fate = "cut a day ago and never resumed" if note.cut else "staged a day ago and never renamed"
             _say("sweep", f"{shown(note.name)} was {fate}; it is swept", note)
-        for data in self._spool.sweep(KEPT_SECONDS):
+        swept = self._spool.sweep(KEPT_SECONDS)
+        with self._turns.hold("refused"):
+            swept += self._spool.sweep_refused(KEPT_SECONDS)
+        for data in swept:
             log.info("%s, of an upload that died, is swept", data, extra={"action": "sweep"})
 
     def _take(self, proto: Receipt, user: User, last_look: LastLook) -> Answer:
@@ -318,7 +321,7 @@ class Acceptance:
         """Say no for good, and keep the bytes for the operator within the quota (contract N4)."""
         with self._turns.hold("refused"):
             data = self._spool.keep_refused(proto.data, proto.sha256, self._inbox.refused_quota)
-            receipt = replace(proto, id=self._spool.new_id(), data=data, refusal=reason)
+            receipt = replace(proto, id=self._spool.new_id(data), data=data, refusal=reason)
             self._spool.accept(receipt, last_look)
         _afterwards(self._spool.nudge)
         fate = (

@@ -162,9 +162,10 @@ class Dispatcher:
             found = [receipt for receipt in receipts if receipt is not None]
             with self._transaction("registering what is new") as (connection, now):
                 spare = self.intake.register(connection, found, now)
-            self.spool.registered([receipt.id for receipt in found])
+            # Before the receipts are out of sight: whoever dies in between finds them again.
             for data_id in spare:
                 self.spool.discard_data(data_id)
+            self.spool.registered([receipt.id for receipt in found])
         return len(ids)
 
     # --- waves ---------------------------------------------------------------------------------------

@@ -51,14 +51,19 @@ class Intake:
         """Enter receipts and decide about their files; a receipt that is known already changes nothing.
 
         Returns:
-            the data that is needed no more, since another file holds the same bytes.
+            the data that is needed no more, since another file holds the same bytes; that of known receipts
+            too, as whoever entered them may have died before the data was gone.
         """
         known = ledger.registered(connection, [receipt.id for receipt in receipts])
         streams: dict[str, ledger.Stream] = {}
         return [
             receipt.data
             for receipt in receipts
-            if receipt.id not in known and self._register(connection, receipt, streams, now)
+            if (
+                known[receipt.id] == State.DUPLICATE
+                if receipt.id in known
+                else self._register(connection, receipt, streams, now)
+            )
         ]
 
     def _register(

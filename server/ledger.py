@@ -261,10 +261,10 @@ def give_up(
 # --- files -----------------------------------------------------------------------------------------------
 
 
-def registered(connection: Connection, receipt_ids: Sequence[str]) -> set[str]:
-    """Those of some receipts that the ledger knows; registering twice is harmless."""
-    query = select(_file.c.receipt).where(_file.c.receipt.in_(receipt_ids))
-    return set(connection.execute(query).scalars())
+def registered(connection: Connection, receipt_ids: Sequence[str]) -> dict[str, str]:
+    """Those of some receipts that the ledger knows, with the state of their files."""
+    query = select(_file.c.receipt, _file.c.state).where(_file.c.receipt.in_(receipt_ids))
+    return {row.receipt: row.state for row in connection.execute(query)}
 
 
 def add_file(

@@ -159,8 +159,16 @@ class Spool:
     def node(self) -> str:
         """The spool's name among all that share a database; made at random once."""
         path = self.root / "node"
-        with contextlib.suppress(FileExistsError), path.open("x") as handle:
-            handle.write(secrets.token_hex(16))
+        if not path.exists():
+            # Whole or not at all: whoever died before it was written would leave a name that all share.
+            aside = self.aside / f"node-{secrets.token_hex(4)}"
+            with aside.open("x") as handle:
+                handle.write(secrets.token_hex(16))
+                handle.flush()
+                os.fsync(handle.fileno())
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(aside)
+            aside.unlink()
         return path.read_text()
 
     def begins_with(self, data_id: str, size_bytes: int, sha256: str) -> bool:
@@ -291,8 +299,10 @@ class Spool:
             tails.pop(receipt_id[-_TAIL:], None)
         unspoken = set(tails.values())
         if unspoken:
-            # A receipt made elsewhere may end differently; none is older than the data that it speaks of.
-            since = self._receipt_ids(min(unspoken)[:-_TAIL])
+            # A receipt made elsewhere may end differently. None is older than the data that it speaks of; the
+            # names of refused data tell no time.
+            oldest = min("" if "/" in data_id else data_id for data_id in unspoken)
+            since = self._receipt_ids(oldest[:-_TAIL])
             unspoken -= {receipt.data for receipt in self._read_all(sorted(since))}
         return unspoken
 
@@ -316,6 +326,18 @@ class Spool:
             self.discard_data(name)
         # What was spared is looked at again, what has a receipt need not be.
         self._swept = min((name for name in unspoken if name not in dead), default=max(looked_at, default=""))
+        return dead
+
+    def sweep_refused(self, older_than_seconds: float) -> list[str]:
+        """As `sweep`, for bytes of refused uploads whose receiver died before their receipt.
+
+        Nothing may be refused meanwhile: `keep_refused` counts on what is there.
+        """
+        before = time.time() - older_than_seconds
+        old = [name for name in _names(self.refused) if _older(self.refused / name, before)]
+        dead = sorted(self.without_receipt(f"{self.refused.name}/{name}" for name in old))
+        for data_id in dead:
+            self.discard_data(data_id)
         return dead
 
     def read(self, receipt_id: str) -> Receipt | None:

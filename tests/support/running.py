@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import make_url
 
-from server import ledger, users
+from server import ledger, supervisor, users
 from server.database import Database
 from server.migrate import is_prepared
 from server.simulator import Server
@@ -95,6 +95,18 @@ class RunningInbox:
         """The process of a child."""
         [pid] = self._children(role)
         return pid
+
+    def kill_supervisor(self) -> None:
+        """`kill -9` the one that looks after the others; when they have ended too, start another."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        until(lambda: not any(map(self._children, supervisor.ROLES)), "its children have ended")
+        self.start()
+
+    def runs(self, role: str) -> bool:
+        """Whether a child is there, for all that can be seen."""
+        return len(self._children(role)) == 1
 
     @contextmanager
     def paused(self, role: str) -> Iterator[None]:
