@@ -1,4 +1,4 @@
-"""Whoever is killed, senders or the inbox itself, at any moment: what is in is whole, and in once (A5, L1)."""
+"""Whoever is killed, senders or the inbox itself, at any moment: what is in is whole, and once (A5, L1)."""
 
 import ftplib
 import os

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loaders.shapes import Catalog
-from server import dispatcher
+from server import dispatcher, waves
 from tests.support.facts import Facts, compare, facts, unaccounted
 from tests.support.inboxes import CATALOG
 from tests.support.steps import deaths
@@ -95,7 +95,8 @@ def test_a_loader_killed_at_any_step_loads_every_file_once(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, thorough: bool
 ) -> None:
     # The first file of orders is large, the others share transactions.
-    monkeypatch.setattr(dispatcher, "SMALL_BYTES", 200)
+    for module in (dispatcher, waves):
+        monkeypatch.setattr(module, "SMALL_BYTES", 200)
     world = World.make(tmp_path, database_url, SOME, FIRST, THEN)
     world.anew()
     world.load()
