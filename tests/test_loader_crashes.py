@@ -90,7 +90,7 @@ STATES = {
 
 
 @some_or_all_steps
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(7200)
 def test_a_loader_killed_at_any_step_loads_every_file_once(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, thorough: bool
 ) -> None:

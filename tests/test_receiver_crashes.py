@@ -174,7 +174,7 @@ class Reception(World):
 
 
 @some_or_all_steps
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(7200)
 def test_a_receiver_killed_at_any_step_keeps_what_it_promised_and_takes_the_rest_anew(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, thorough: bool
 ) -> None:
