@@ -156,17 +156,20 @@ class Dispatcher:
 
     def register(self) -> int:
         """Enter the receipts that the ledger does not know; returns how many there were."""
-        ids = self.spool.pending_ids()
+        ids, known = self.spool.pending_ids(), 0
         for start in range(0, len(ids), REGISTER_AT_ONCE):
             receipts = [self.spool.read(receipt_id) for receipt_id in ids[start : start + REGISTER_AT_ONCE]]
             found = [receipt for receipt in receipts if receipt is not None]
+            if not found:
+                continue
             with self._transaction("registering what is new") as (connection, now):
                 spare = self.intake.register(connection, found, now)
             # Before the receipts are out of sight: whoever dies in between finds them again.
             for data_id in spare:
                 self.spool.discard_data(data_id)
             self.spool.registered([receipt.id for receipt in found])
-        return len(ids)
+            known += len(found)
+        return known
 
     # --- waves ---------------------------------------------------------------------------------------
 

@@ -20,7 +20,9 @@ import fcntl
 import hashlib
 import heapq
 import json
+import logging
 import os
+import re
 import secrets
 import stat
 import threading
@@ -32,6 +34,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from server.errors import InboxError, TemporaryFault
+
+log = logging.getLogger("server.spool")
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,12 @@ def _nothing() -> None:
 
 # The random end of an id. A receipt's id ends like its data's, see `Spool.without_receipt`.
 _TAIL = 8
-_ID_LENGTH = 16 + _TAIL
+_ID = re.compile(rf"[0-9a-f]{{{16 + _TAIL}}}")
+
+_UNREADABLE = (
+    "{path} cannot be read: something outside has damaged it. It is passed over and kept, and so are the bytes "
+    "in {data} whose name ends alike. Have the sender send that file again, and look at the disk."
+)
 
 # How many old files one sweep looks at: it bounds memory (about 20 MB) where a million are kept.
 _SWEEP_AT_MOST = 100_000
@@ -114,6 +123,7 @@ class Spool:
         self._last_id = 0
         self._id_lock = threading.Lock()
         self._swept = ""
+        self._unreadable: set[Path] = set()
 
     def create(self) -> None:
         """Make what is missing.
@@ -132,7 +142,7 @@ class Spool:
                 todo="Name a place that may be written to ([inbox] spool).",
             ) from error
         # What is registered next must sort after what waits, even when the clock was set back meanwhile.
-        self._last_id = max((int(name[:16], 16) for name in _names(self.new)), default=0)
+        self._last_id = max((int(name[:16], 16) for name in _ids(self.new)), default=0)
 
     def lock(self, role: str = "receiver", timeout_seconds: float = 5.0) -> BinaryIO:
         """Take a role on this spool, until the returned file is closed or the process ends.
@@ -260,8 +270,9 @@ class Spool:
 
     def staged_receipts(self) -> Iterator[Receipt]:
         """The staging notes, oldest first."""
-        for receipt_id in sorted(_names(self.staged)):
-            yield _read(self.staged / receipt_id)
+        for note_id in sorted(_ids(self.staged)):
+            if (note := self._read(self.staged / note_id)) is not None:
+                yield note
 
     def is_pending(self, receipt_id: str) -> bool:
         """Whether the ledger has yet to register a receipt."""
@@ -274,7 +285,7 @@ class Spool:
             SpoolGone: somebody has removed the folder.
         """
         try:
-            return sorted(_names(self.new))
+            return sorted(_ids(self.new))
         except FileNotFoundError:
             raise SpoolGone(
                 f"The spool {self.root} has been removed, with whatever was not loaded yet.",
@@ -316,7 +327,7 @@ class Spool:
             if _older(self.aside / name, before):
                 (self.aside / name).unlink(missing_ok=True)
         last = f"{int(before * 1e9):016x}"
-        old = (name for name in _names(self.data) if self._swept <= name < last and len(name) == _ID_LENGTH)
+        old = (name for name in _names(self.data) if self._swept <= name < last and _ID.fullmatch(name))
         looked_at = heapq.nsmallest(_SWEEP_AT_MOST, old)
         # Notes first, receipts next: a staged file that is accepted meanwhile is seen as one or the other.
         staged = {receipt.data for receipt in self.staged_receipts()}
@@ -341,12 +352,10 @@ class Spool:
         return dead
 
     def read(self, receipt_id: str) -> Receipt | None:
-        """A receipt, wherever it is; None if there is none."""
+        """A receipt, wherever it is; None if there is none that can be read."""
         for folder in (self.new, self.done):
-            try:
-                return _read(folder / receipt_id)
-            except FileNotFoundError:
-                continue
+            with contextlib.suppress(FileNotFoundError):
+                return self._read(folder / receipt_id)
         return None
 
     def registered(self, receipt_ids: list[str]) -> None:
@@ -359,7 +368,7 @@ class Spool:
 
     def registered_ids(self) -> list[str]:
         """Ids of the receipts that a ledger has registered, in no order."""
-        return _names(self.done)
+        return _ids(self.done)
 
     def has_registered(self) -> bool:
         """Whether a ledger has ever registered anything."""
@@ -397,13 +406,24 @@ class Spool:
     def _receipt_ids(self, since: str = "") -> Iterator[str]:
         # `new/` before `done/`: a receipt that moves meanwhile is seen at least once.
         for folder in (self.new, self.done):
-            yield from (name for name in _names(folder) if name >= since)
+            yield from (name for name in _ids(folder) if name >= since)
 
     def _read_all(self, receipt_ids: Iterable[str]) -> Iterator[Receipt]:
         for receipt_id in receipt_ids:
             receipt = self.read(receipt_id)
             if receipt is not None:
                 yield receipt
+
+    def _read(self, path: Path) -> Receipt | None:
+        """A receipt or note, unless the disk has spoilt it; then it stays there, and so does its data."""
+        text = path.read_bytes()
+        try:
+            return Receipt(**json.loads(text))
+        except (ValueError, TypeError):
+            if path not in self._unreadable:
+                self._unreadable.add(path)
+                log.error("%s", _UNREADABLE.format(path=path, data=self.data), extra={"action": "read"})
+            return None
 
     def _write(self, receipt: Receipt, folder: Path, last_look: Callable[[], None]) -> None:
         aside = self.aside / receipt.id
@@ -433,15 +453,16 @@ def _names(folder: Path) -> list[str]:
     return os.listdir(folder)  # noqa: PTH208 - names are wanted, of folders that may hold a million files
 
 
+def _ids(folder: Path) -> list[str]:
+    """The names in a folder that are ids: network shares and people leave other things there."""
+    return [name for name in _names(folder) if _ID.fullmatch(name)]
+
+
 def _older(path: Path, before: float) -> bool:
     try:
         return path.stat().st_mtime < before
     except FileNotFoundError:
         return False
-
-
-def _read(path: Path) -> Receipt:
-    return Receipt(**json.loads(path.read_bytes()))
 
 
 def _fsync_folder(folder: Path) -> None:

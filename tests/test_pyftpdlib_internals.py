@@ -24,6 +24,7 @@ OURS = Path(inspect.getfile(Server)).parent
 METHODS = [
     (FTPHandler, "_shutdown_connecting_dtp"),
     (FTPHandler, "pre_process_command"),
+    (FTPHandler, "collect_incoming_data"),
     (FTPHandler, "flush_account"),
     (FTPHandler, "push_dtp_data"),
     (FTPServer, "_accept_new_cons"),
@@ -40,6 +41,7 @@ ATTRIBUTES = [
     (FTPHandler, "_available_facts"),
     (FTPHandler, "_dtp_acceptor"),
     (FTPHandler, "_idler"),
+    (FTPHandler, "_in_buffer_len"),
     (FTPHandler, "_in_dtp_queue"),
     (FTPHandler, "_out_dtp_queue"),
     (FTPHandler, "_restart_position"),

@@ -158,6 +158,31 @@ def test_nothing_is_offered_that_the_job_does_not_need(running: Running, command
     assert running.accepted() == [ORDERS]
 
 
+def test_of_two_uploads_that_wait_for_one_data_connection_nothing_of_the_first_stays(
+    running: Running,
+) -> None:
+    with running.ftp() as session:
+        host, port = session.makepasv()
+        assert session.sendcmd("STOR DT_0000004_KS_ORDERS.NET").startswith("150")
+        session.putcmd(f"STOR {ORDERS}")
+        with pytest.raises(ftplib.error_temp, match="425"):
+            session.getresp()
+        assert session.getresp().startswith("150")
+        assert len(running.uploads()) == 1
+        with socket.create_connection((host, port)) as data:
+            data.sendall(b"12345")
+        assert session.voidresp().startswith(f"226 {ORDERS} accepted")
+
+
+def test_a_command_that_is_too_long_gets_one_reply_and_ends_the_session(running: Running) -> None:
+    with running.ftp() as session:
+        session.putline(f"STOR {'x' * 3000}")
+        with pytest.raises(ftplib.error_perm, match="500 Command too long"):
+            session.getresp()
+        with pytest.raises((EOFError, ConnectionResetError)):
+            session.getresp()
+
+
 @pytest.mark.parametrize("_again", range(10))
 def test_a_reset_upload_is_not_accepted_and_its_sender_hears_so(running: Running, _again: int) -> None:
     with running.ftp() as session:

@@ -45,6 +45,14 @@ class Conversation(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         self.close_when_done()
         self.close()
 
+    def collect_incoming_data(self, data: bytes) -> None:
+        """Take a part of a command; one that is too long ends the session."""
+        length = self._in_buffer_len + len(data)
+        super().collect_incoming_data(data)
+        if self._in_buffer_len < length:
+            # Its rest would be taken for the next command, and every reply from then on for the wrong one.
+            self.close_when_done()
+
     def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
         """Answer a command now, or after what is pending."""
         if self._busy or (self._receiving and cmd[-4:] not in _DURING_TRANSFER):

@@ -97,6 +97,10 @@ class Uploading(Conversation):
             self.data_channel.file_obj = begun
             self.data_channel.enable_receiving(self._current_type, "STOR")
         else:
+            if self._in_dtp_queue is not None:
+                # Two of them, and no data connection yet: it is taken for the later one's.
+                self._uploads.abandon(self._in_dtp_queue[0])
+                self.respond("425 No data connection came before the next upload.")
             self.respond("150 File status okay; about to open data connection.")
             self._in_dtp_queue = (begun, "STOR")
 
