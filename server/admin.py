@@ -19,6 +19,7 @@ from loaders.full import undo
 from loaders.shapes import Catalog
 from server import explanation, incidents, journal, ledger, schema, views
 from server.apis import load_catalog
+from server.conditions import Facts
 from server.config import Settings, load_settings
 from server.database import Database
 from server.errors import InboxError, UsageError
@@ -344,7 +345,7 @@ class Inbox:
                 yield connection, now
                 if decision.dry_run:
                     raise _DryRun
-                incidents.review(incidents.Facts(connection, self.settings, self.catalog, now))
+                incidents.review(Facts(connection, self.settings, self.catalog, self.spool, now))
                 entry = journal.entry(connection, since)
         except _DryRun:
             return

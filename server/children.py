@@ -1,9 +1,10 @@
-"""The children's entrance: `python -m server.children receiver|loader CONF`, used by the supervisor alone."""
+"""The children's entrance: `python -m server.children ROLE CONF`, used by the supervisor alone."""
 
 import gc
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from server import process
@@ -11,6 +12,7 @@ from server.apis import load_catalog
 from server.config import Settings
 from server.database import Database
 from server.dispatcher import Dispatcher
+from server.mail import mailer
 from server.outlook import LedgerOutlook
 from server.receiver import Receiver
 from server.spool import Spool
@@ -45,6 +47,14 @@ def load(settings: Settings, stop: threading.Event) -> None:
         Dispatcher(settings, spool, Database(settings.database_url), catalog, stop).run()
 
 
+def send_mail(settings: Settings, stop: threading.Event) -> None:
+    """The mailer's life."""
+    spool = Spool(settings.inbox.spool)
+    spool.create()
+    with spool.lock("mailer"):
+        mailer.run(settings, stop)
+
+
 def spare_garbage_collector() -> None:
     """Look for cycles seldom: rows are tuples without any."""
     gc.freeze()
@@ -53,9 +63,12 @@ def spare_garbage_collector() -> None:
 
 def main(role: str, conf: Path) -> int:
     """Run one role; returns the exit code."""
-    if role == "receiver":
-        return process.run(conf, lambda settings, stop: receive(settings, conf, stop))
-    return process.run(conf, load)
+    work: dict[str, Callable[[Settings, threading.Event], None]] = {
+        "receiver": lambda settings, stop: receive(settings, conf, stop),
+        "loader": load,
+        "mailer": send_mail,
+    }
+    return process.run(conf, work[role])
 
 
 if __name__ == "__main__":

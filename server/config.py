@@ -4,11 +4,13 @@ The environment beats `.env`, `.env` beats `inbox.toml`. Unknown keys are errors
 once, before a port opens. `conf/inbox.toml` documents every setting; a test compares it with the classes.
 """
 
+import email.headerregistry
 import ipaddress
 import os
 import re
 import tomllib
 from collections.abc import Container
+from email.errors import HeaderParseError
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +23,7 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -44,6 +47,7 @@ from loaders.options import (
 )
 from loaders.shapes import Api
 from server.errors import SettingsError, UsageError
+from server.kinds import Kind
 from server.sequence import Scope
 
 ENV_PREFIX = "KORE_INBOX_"
@@ -96,10 +100,35 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def check_address(value: str) -> str:
+    """An address and nothing else, so that no header can be forged by it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        address = email.headerregistry.Address(addr_spec=value)
+    except (ValueError, HeaderParseError):
+        address = None
+    if address is None or not address.domain or not value.isascii() or not value.isprintable():
+        raise ValueError(f"`{value}` is not a mail address in ASCII, e.g. ops@example.com")
+    return value
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("control characters are not allowed")
+    return value
+
+
+Address = Annotated[str, AfterValidator(check_address)]
+
+
 class Database(_Section):
     """Where ledger and tables live."""
 
     url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///data/inbox.sqlite"
+    away_alert_after: Seconds = 60
 
 
 class Tls(StrEnum):
@@ -162,6 +191,7 @@ class Inbox(_Section):
     integrations: tuple[str, ...] = ()
     temporary_suffixes: tuple[str, ...] = (".tmp", ".part", ".filepart")
     min_free_disk: ByteSize = ByteSize(500_000_000)
+    disk_alert_below: ByteSize = ByteSize(1_000_000_000)
     max_file_size: ByteSize = ByteSize(4_000_000_000)
     refused_quota: ByteSize = ByteSize(200_000_000)
 
@@ -179,6 +209,7 @@ class Dispatch(_Section):
 
     settle: Seconds = 0.2
     on_quarantine: Literal["continue", "wait"] = "continue"
+    backlog_alert_after: Seconds = 1800
 
 
 class Load(_Section):
@@ -208,12 +239,103 @@ class Source(_Section):
     trim: bool = False
     ragged: bool = False
     rank: int | None = None
+    silence_alert_after: Seconds | None = None
+    silence_alert_after_by_api: dict[Annotated[str, BeforeValidator(_upper)], Seconds] = {}
+
+    def silence_limits(self) -> dict[str | None, float]:
+        """How many seconds it may be silent, by API; None stands for all of it."""
+        limits: dict[str | None, float] = dict(self.silence_alert_after_by_api.items())
+        if self.silence_alert_after is not None:
+            limits[None] = self.silence_alert_after
+        return limits
 
     @field_validator("thousands")
     @classmethod
     def _separates_thousands(cls, thousands: str, info: ValidationInfo) -> str:
         Notation(decimal_comma=info.data.get("decimal_comma", False), thousands=thousands)
         return thousands
+
+
+class Route(_Section):
+    """Who gets the mail about some incidents; what is empty does not matter."""
+
+    sources: tuple[Annotated[str, BeforeValidator(_upper)], ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    to: Annotated[tuple[Address, ...], Field(min_length=1)]
+
+    def takes(self, kind: str, source: str | None) -> bool:
+        """Whether it is for an incident of that kind and source."""
+        return (not self.kinds or kind in self.kinds) and (not self.sources or source in self.sources)
+
+
+class Security(StrEnum):
+    """How the connection to the mail server is secured; `tls` from the first byte, `starttls` by command."""
+
+    STARTTLS = "starttls"
+    TLS = "tls"
+    NONE = "none"
+
+
+class Mail(_Section):
+    """Mail about incidents (contract E2); without a host there is none."""
+
+    host: str | None = None
+    # Those that stand for a choice are checked when left out too, and after what they depend on.
+    security: Security = Security.STARTTLS
+    port: Port | None = None
+    ca_file: Path | None = None
+    username: str | None = None
+    password: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    sender: Annotated[Address | None, Field(validate_default=True)] = None
+    name: Annotated[str, AfterValidator(_one_line)] = "kore-inbox"
+    route: tuple[Route, ...] = ()
+    recipients: Annotated[tuple[Address, ...], Field(validate_default=True)] = ()
+    digest_interval: Seconds = 3600
+    attach_at_most: ByteSize = ByteSize(1_000_000)
+    timeout: Annotated[Seconds, Field(gt=0)] = 30
+
+    @property
+    def is_on(self) -> bool:
+        """Whether mail is sent at all."""
+        return self.host is not None
+
+    def to(self, kind: str, source: str | None) -> tuple[str, ...]:
+        """Who gets the mail about an incident: all of the routes that take it, else `recipients`."""
+        routed = [address for route in self.route if route.takes(kind, source) for address in route.to]
+        return tuple(dict.fromkeys(routed or self.recipients))
+
+    @field_validator("password")
+    @classmethod
+    def _login_is_whole_and_not_in_clear(
+        cls, password: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        username, host = info.data.get("username"), info.data.get("host")
+        if (username is None) != (password is None):
+            raise ValueError(f"a login has username and password (put {ENV_PREFIX}MAIL__PASSWORD into .env)")
+        if username is None or password is None:
+            return password
+        if not (username + password.get_secret_value()).isascii():
+            raise ValueError("a login by SMTP is in ASCII")
+        in_clear = info.data.get("security") is Security.NONE
+        if in_clear and host is not None and not _is_loopback(host):
+            raise ValueError(
+                f'it would cross the network in clear to {host}; set security = "starttls" or "tls"'
+            )
+        return password
+
+    @field_validator("sender")
+    @classmethod
+    def _mail_has_a_sender(cls, sender: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("host") is not None and sender is None:
+            raise ValueError("mail needs a sender's address, as the mail server takes it")
+        return sender
+
+    @field_validator("recipients")
+    @classmethod
+    def _mail_has_recipients(cls, recipients: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("host") is not None and not recipients:
+            raise ValueError("mail needs recipients for what no [[mail.route]] takes")
+        return recipients
 
 
 class Web(_Section):
@@ -248,6 +370,7 @@ class Settings(BaseSettings):
     load: Load = Load()
     catalog: Catalog = Catalog()
     sources: dict[Annotated[str, BeforeValidator(_upper)], Source] = {}
+    mail: Mail = Mail()
     web: Web = Web()
     log: Log = Log()
 
@@ -387,10 +510,13 @@ def _absolute(settings: Settings, base: Path) -> Settings:
     url = settings.database_url
     if url.get_backend_name() == "sqlite":
         url = url.set(database=str(base / str(url.database)))
-    database = Database(url=url.render_as_string(hide_password=False))
+    database = settings.database.model_copy(update={"url": url.render_as_string(hide_password=False)})
     inbox = settings.inbox.model_copy(update={"spool": base / settings.inbox.spool})
     folder = settings.catalog.folder
     catalog = Catalog(folder=None if folder is None else base / folder)
     files = {name: getattr(settings.ftp, name) for name in ("certificate", "key")}
     ftp = settings.ftp.model_copy(update={name: path and base / path for name, path in files.items()})
-    return settings.model_copy(update={"database": database, "ftp": ftp, "inbox": inbox, "catalog": catalog})
+    trusted = settings.mail.ca_file
+    mail = settings.mail.model_copy(update={"ca_file": trusted and base / trusted})
+    changed = {"database": database, "ftp": ftp, "inbox": inbox, "catalog": catalog, "mail": mail}
+    return settings.model_copy(update=changed)

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
 from server import gaps, incidents, journal, ledger, unjoined
+from server.conditions import Facts
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
 from server.intake import Intake, strangers
@@ -250,7 +251,7 @@ class Dispatcher:
             with self.database.read() as connection:
                 found = unjoined.count(connection, self.catalog)
         with self._transaction("reviewing incidents") as (connection, now):
-            incidents.review(incidents.Facts(connection, self.settings, self.catalog, now))
+            incidents.review(Facts(connection, self.settings, self.catalog, self.spool, now))
             if found is not None:
                 unjoined.record(connection, found, now)
 

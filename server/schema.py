@@ -71,6 +71,7 @@ file = Table(
     Index("inbox_file_name", "name"),
     Index("inbox_file_state", "state", "stream_id", "version"),
     Index("inbox_file_digest", "sha256"),
+    Index("inbox_file_arrival", "source", "api", "received_at"),
     **INNODB,
 )
 
@@ -110,6 +111,9 @@ incident = Table(
     _id(),
     Column("kind", Exact(20), nullable=False),
     Column("subject", Exact(255), nullable=False),
+    # Whose files it is about, and the file whose refused rows it is about.
+    Column("source", Exact(30)),
+    Column("file_id", BigId),
     # 1 while open, NULL when closed: one open incident for each kind and subject (contract E1).
     Column("open", SmallInteger),
     Column("happened", LongText, nullable=False),
@@ -119,7 +123,36 @@ incident = Table(
     Column("last_seen", Moment, nullable=False),
     Column("count", Integer, nullable=False),
     Column("closed_at", Moment),
+    # What the count was when people were last told by mail, and when that was; 0: they have yet to be told;
+    # NULL: there is nothing more to tell.
+    Column("told", Integer),
+    Column("told_at", Moment),
     Index("inbox_incident_open", "open", "kind", "subject", unique=True),
+    Index("inbox_incident_told", "told"),
+    **INNODB,
+)
+
+mail = Table(
+    "inbox_mail",
+    metadata,
+    _id(),
+    # Said by what the mail is about, so that it is queued once, and the same at each try to send it.
+    Column("message_id", Exact(255), nullable=False, unique=True),
+    Column("purpose", Exact(10), nullable=False),
+    Column("subject", Exact(255), nullable=False),
+    # Whom it is for, and who of them has not got it yet: addresses, one a line.
+    Column("recipients", LongText, nullable=False),
+    Column("remaining", LongText, nullable=False),
+    # As it goes out (RFC 5322), in ASCII.
+    Column("message", LongText, nullable=False),
+    Column("queued_at", Moment, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # Not before; while it is being sent, when another try may begin. NULL when it is sent or given up.
+    Column("retry_at", Moment),
+    Column("sent_at", Moment),
+    Column("error", Exact(500)),
+    Index("inbox_mail_retry", "retry_at"),
+    Index("inbox_mail_queued", "queued_at"),
     **INNODB,
 )
 

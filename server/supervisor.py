@@ -1,9 +1,9 @@
-"""`serve`: the receiver and the loader as child processes, started, watched, and stopped in order.
+"""`serve`: receiver, loader and mailer as child processes, started, watched, and stopped in order.
 
 A child that dies is started again, after a pause that grows while it keeps dying. One that says at its first
 start that it cannot run (a port that is taken, say) ends them all: whoever started the inbox is there to read
 why. On SIGTERM or SIGINT the receiver stops first, so that nothing new arrives, then the loader, which
-finishes what it is loading.
+finishes what it is loading, then the mailer, which runs only if mail is on.
 """
 
 import logging
@@ -22,7 +22,7 @@ from server.stopping import asked_to_stop
 
 log = logging.getLogger("server.supervisor")
 
-ROLES = ("receiver", "loader")
+ROLES = ("receiver", "loader", "mailer")
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LAST_PAUSE_SECONDS = 30.0
@@ -105,7 +105,7 @@ def serve(conf: Path, settings: Settings) -> None:
     spool = Spool(settings.inbox.spool)
     spool.create()
     stop = asked_to_stop()
-    children = [_Child(role, conf) for role in ROLES]
+    children = [_Child(role, conf) for role in ROLES if role != "mailer" or settings.mail.is_on]
     # One lock for the whole inbox, so that a second one is told once, before it has started anything.
     with spool.lock("serve"):
         log.info("starting", extra={"action": "start"})

@@ -18,6 +18,16 @@ def sentence(reason: str | None) -> str:
     return f"{(reason or 'no reason was given').rstrip('.')}."
 
 
+def size(size_bytes: int) -> str:
+    """An amount of bytes as settings have it: `500 MB`, `1.5 GB`."""
+    amount, unit = float(size_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.3g} {unit}"
+
+
 def skip_command(stream: str, missing: Range) -> str:
     """What an operator types to give up numbers (contract N2, S4)."""
     first, last = missing.first.sequence, missing.last.sequence

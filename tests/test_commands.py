@@ -409,7 +409,7 @@ def test_a_refused_file_is_set_aside_as_its_incident_says(bench: Bench, run: Run
     bench.arrive("no name at all", b"x")
     bench.work()
     [incident] = json_of(run, "exceptions")
-    assert "`withdraw` sets it aside" in incident["todo"]
+    assert "`kore-inbox withdraw 1` sets it aside" in incident["todo"]
     assert json_of(run, "withdraw", "1")[0]["becomes"] == "withdrawn"
     assert json_of(run, "exceptions") == []
 

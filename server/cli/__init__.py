@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 found something wrong, 2 usage or settings. Nothing forese
     checking     what a load would say
     catalog      the APIs
     deciding     what is up to a person
+    mail         mail about exceptions
     simulating   an ERP
     users        who may log in
     options      what commands have in common, as types
@@ -22,7 +23,18 @@ from typing import Annotated
 
 import typer
 
-from server.cli import catalog, checking, context, deciding, endings, looking, setting_up, simulating, users
+from server.cli import (
+    catalog,
+    checking,
+    context,
+    deciding,
+    endings,
+    looking,
+    mail,
+    setting_up,
+    simulating,
+    users,
+)
 
 app = typer.Typer(
     help="An FTP inbox for ERP exports that loads what it receives.",
@@ -40,6 +52,7 @@ for _group in (
     simulating.commands,
     users.commands,
     deciding.sequence,
+    mail.commands,
 ):
     app.add_typer(_group)
 

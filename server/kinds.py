@@ -1,0 +1,24 @@
+"""The kinds of incidents: what can be wrong, by the name that lists, mails and settings use (contract E1)."""
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What an incident is about; with its subject it tells one from another."""
+
+    BAD_NAME = "bad name"
+    CONFLICT = "conflict"
+    GAP = "gap"
+    QUARANTINED = "quarantined"
+    NEEDS_APPROVAL = "needs approval"
+    REJECTED_ROWS = "rejected rows"
+    PARKED_ROWS = "parked rows"
+    WAITING_FIX = "waiting fix"
+    CYCLE = "cycle"
+    RETRIED = "retried"
+    BACKLOG = "backlog"
+    SILENCE = "silence"
+    DATABASE_AWAY = "database away"
+    DISK_LOW = "disk low"
+    CERTIFICATE = "certificate"
+    MAIL = "mail"

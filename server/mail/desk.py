@@ -1,0 +1,46 @@
+"""What operators do with mail: try it, and look at what has not been sent."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from server.config import Mail, check_address
+from server.database import Database
+from server.errors import InboxError, UsageError
+from server.ledger import now_utc
+from server.mail import queue
+from server.mail.courier import connected
+from server.mail.letter import From, trial
+
+_OFF = "Mail is off: [mail] has no host."
+
+
+def send_trial(mail: Mail, to: Sequence[str]) -> tuple[str, ...]:
+    """Send a test letter at once, past the queue; returns who has got it.
+
+    Args:
+        mail: the settings.
+        to: addresses; none for the settings' recipients.
+
+    Raises:
+        UsageError: mail is off.
+        InboxError: the mail server cannot be talked to, or refuses one of them.
+    """
+    if not mail.is_on:
+        raise UsageError(_OFF, todo="Set host, sender and recipients in [mail].")
+    try:
+        recipients = tuple(map(check_address, to)) or mail.recipients
+    except ValueError as error:
+        raise UsageError(f"{error}.") from None
+    with connected(mail) as courier:
+        message = trial(From(mail.sender or "", mail.name), recipients, now_utc())
+        later, never = courier.deliver(message, recipients)
+    if refused := {**later, **never}:
+        told = "; ".join(f"{address}: {why}" for address, why in refused.items())
+        raise InboxError(f"{mail.host} does not take mail for {told}.")
+    return recipients
+
+
+def letters(database: Database, *, everything: bool) -> list[dict[str, Any]]:
+    """The queue: what has not been sent, or all letters of the last week."""
+    with database.read() as connection:
+        return queue.listing(connection, everything=everything)

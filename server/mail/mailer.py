@@ -1,0 +1,172 @@
+"""The mailer process: tell people of incidents, and see to it that they get the letters (contract E2).
+
+It looks at the ledger every second, queues what is due, and sends what is queued. No transaction is open
+while it talks to the mail server, so neither a slow server nor none at all can hold up a load.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from server.config import Settings
+from server.database import Database, is_away, passes_by_itself
+from server.ledger import now_utc
+from server.mail import queue
+from server.mail.courier import Refusals, Unreachable, connected
+from server.mail.enclosure import Enclosure, pack
+from server.mail.letter import From, Letter, write
+from server.mail.plan import Planned, Purpose, plan
+from server.migrate import is_prepared
+
+log = logging.getLogger("server.mail")
+
+_LOOK_SECONDS = 1.0
+_AWAY_SECONDS = 5.0
+# A mail server that hangs is not waited for when the inbox stops; the letter is sent at the next start.
+_GRACE_SECONDS = 2.0
+_FORGET_EVERY = timedelta(hours=1)
+
+
+@dataclass
+class Mailer:
+    """Queues letters and sends them.
+
+    Attributes:
+        settings: of the inbox; mail is on.
+        database: the ledger.
+        stop: set by whoever wants it to end.
+    """
+
+    settings: Settings
+    database: Database
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        mail = self.settings.mail
+        self._sender = From(mail.sender or "", mail.name)
+        self._is_prepared = False
+        self._forget_at = now_utc()
+
+    def run(self) -> None:
+        """Work until `stop` is set; faults that pass are waited out."""
+        while not self.stop.wait(_LOOK_SECONDS):
+            try:
+                self.work()
+            except Exception as error:
+                if not passes_by_itself(error):
+                    raise
+                what = "the database is away" if is_away(error) else "a fault that passes"
+                log.warning("%s: %s", what, error, extra={"action": "wait"})
+                self.stop.wait(_AWAY_SECONDS)
+
+    def work(self) -> None:
+        """Queue what is due and send what is queued, once."""
+        if not self._is_prepared:
+            # The loader makes the tables.
+            self._is_prepared = is_prepared(self.database)
+            if not self._is_prepared:
+                return
+        self.enqueue()
+        self.send()
+        if now_utc() >= self._forget_at:
+            self._forget_at = now_utc() + _FORGET_EVERY
+            with self.database.write("forgetting old mail") as connection:
+                queue.forget_old(connection, now_utc())
+
+    def enqueue(self) -> None:
+        """Queue a letter for whatever people have yet to be told."""
+        mail, now = self.settings.mail, now_utc()
+        with self.database.read() as connection:
+            untold = queue.untold(connection)
+            if not untold:
+                return
+            lately = queue.since(connection, now - timedelta(seconds=mail.digest_interval))
+            letters = [
+                write(planned, self._sender, now, self._enclosure(planned))
+                for planned in plan(untold, mail.to, list(lately), now, mail.digest_interval)
+            ]
+        for letter in letters:
+            self._queue(letter)
+
+    def _queue(self, letter: Letter) -> None:
+        try:
+            with self.database.write("queueing mail") as connection:
+                queue.put(connection, letter, now_utc())
+        except queue.ToldMeanwhile:
+            return
+        log.info("queued: %s", letter.subject, extra={"action": "mail"})
+
+    def _enclosure(self, planned: Planned) -> Enclosure | None:
+        """The refused rows that a first letter about a file brings with it."""
+        file_id = planned.about[0].file_id
+        if planned.purpose is not Purpose.OPENED or file_id is None:
+            return None
+        with self.database.read() as connection:
+            file, rejects = queue.rejected(connection, file_id)
+        if not rejects:
+            return None
+        codec = self.settings.reading(file.source).codec
+        limit = self.settings.mail.attach_at_most
+        total = file.rows_rejected or 0
+        return pack(file.id, file.name, rejects, total=total, codec=codec, limit_bytes=limit)
+
+    def send(self) -> None:
+        """Send the letters that are due, over one connection."""
+        with self.database.read() as connection:
+            if not queue.is_due(connection, now_utc()):
+                return
+        try:
+            with connected(self.settings.mail) as courier:
+                while not self.stop.is_set() and self._send_one(courier.deliver):
+                    pass
+        except Unreachable as error:
+            # Each letter that is due counts this as a try, and so makes its own pauses longer.
+            why = error.happened
+            log.warning("mail is not sent: %s", error, extra={"action": "mail"})
+            while self._send_one(lambda _, recipients: (dict.fromkeys(recipients, why), {})):
+                pass
+
+    def _send_one(self, deliver: Callable[[bytes, tuple[str, ...]], Refusals]) -> bool:
+        """Send the next letter; False if none is due."""
+        with self.database.write("taking a mail from the queue") as connection:
+            letter = queue.claim(connection, now_utc())
+        if letter is None:
+            return False
+        try:
+            later, never = deliver(letter.message, letter.recipients)
+        except Unreachable as error:
+            with self.database.write("putting off a mail") as connection:
+                later = dict.fromkeys(letter.recipients, error.happened)
+                queue.record(connection, letter, now_utc(), later=later, never={})
+            raise
+        with self.database.write("noting that a mail was sent") as connection:
+            queue.record(connection, letter, now_utc(), later=later, never=never)
+        for address, why in {**later, **never}.items():
+            log.warning("mail %s for %s: %s", letter.message_id, address, why, extra={"action": "mail"})
+        return True
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """The mailer's life, which ends within seconds of `stop`, whatever the mail server does.
+
+    Raises:
+        Exception: what ended it before.
+    """
+    mailer = Mailer(settings, Database(settings.database_url, timeout_seconds=_AWAY_SECONDS), stop)
+    failed: list[Exception] = []
+
+    def work() -> None:
+        try:
+            mailer.run()
+        except Exception as error:
+            failed.append(error)
+            stop.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    stop.wait()
+    thread.join(_GRACE_SECONDS)
+    if failed:
+        raise failed[0]

@@ -1,0 +1,1 @@
+"""Tests of mail about incidents (contract E2)."""
