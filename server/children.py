@@ -52,7 +52,7 @@ def send_mail(settings: Settings, stop: threading.Event) -> None:
     spool = Spool(settings.inbox.spool)
     spool.create()
     with spool.lock("mailer"):
-        mailer.run(settings, stop)
+        mailer.run(settings, spool, stop)
 
 
 def spare_garbage_collector() -> None:

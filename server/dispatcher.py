@@ -20,16 +20,18 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
-from server import gaps, incidents, journal, ledger, unjoined
+from server import absence, gaps, incidents, journal, ledger, unjoined
 from server.conditions import Facts
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
 from server.intake import Intake, strangers
 from server.journal import Journal, must_have_ledger
+from server.kinds import Kind
 from server.ledger import now_utc
 from server.loading import Loading, postpone
 from server.migrate import prepare
 from server.names import parse_shown, split
+from server.notices import Noticeboard
 from server.spool import Spool
 from server.states import Event, State
 from server.waves import SMALL_BYTES, Ready, groups, wave
@@ -78,6 +80,7 @@ class Dispatcher:
         self._journal = Journal(self.spool)
         self._token = secrets.token_hex(16)
         self._owner = self.spool.node()
+        self._notices = Noticeboard(self.spool, "loader")
         self._renew_at = 0.0
         self._review_at = 0.0
         self._changed = True
@@ -103,6 +106,7 @@ class Dispatcher:
                         self.recover()
                         started = True
                     worked = self.work()
+                    self._notices.clear()
                     away_seconds = AWAY_FIRST_SECONDS
                     if not worked:
                         self._wait(nudges)
@@ -116,6 +120,14 @@ class Dispatcher:
                     what = "the database is away" if is_away(error) else "a fault that passes"
                     log.warning(
                         "%s, next try in %.0f s: %s", what, away_seconds, error, extra={"action": "wait"}
+                    )
+                    self._notices.put(
+                        kind=Kind.DATABASE_AWAY if is_away(error) else "fault",
+                        subject=self.database.url.database or "database",
+                        happened=f"The loader cannot go on: {getattr(error, 'orig', error)}",
+                        kept="Files are accepted all the same, and kept in the spool.",
+                        todo="It goes on by itself when the cause is gone.",
+                        again_seconds=away_seconds,
                     )
                     self.stop.wait(away_seconds)
                     away_seconds = min(away_seconds * 2, AWAY_LAST_SECONDS)
@@ -147,6 +159,7 @@ class Dispatcher:
             missed = journal.missed(connection, self._journal.known_event())
         self._journal.append(missed)
         with self._transaction("recovering") as (connection, now):
+            absence.record(connection, self.spool, self.settings, now)
             for row in ledger.files_in(connection, State.LOADING):
                 reason = "the loader stopped before it had committed"
                 ledger.move(connection, row.id, Event.POSTPONED, now, reason=reason)

@@ -38,10 +38,23 @@ def review(facts: Facts) -> None:
     _close(connection, [row.id for key, row in known.items() if key not in wrong], now)
 
 
-def record_past(connection: Connection, found: Condition, since: datetime, now: datetime) -> None:
-    """Write down what is over, and could not be written down while it lasted; people are told of its end."""
-    columns = {**_columns(found, since), "last_seen": now, "told": 1, "open": None, "closed_at": now}
-    connection.execute(insert(_incident).values(columns))
+def record_past(
+    connection: Connection, found: Condition, since: datetime, now: datetime, *, is_told: bool
+) -> None:
+    """Write down, once, what is over and could not be written down while it lasted.
+
+    Args:
+        connection: in a write transaction.
+        found: what it was.
+        since: when it began, UTC.
+        now: when it ended, UTC.
+        is_told: whether people were told of it, so that they will be told of its end.
+    """
+    columns = _columns(found, since)
+    before = select(_incident.c.id).filter_by(kind=found.kind, subject=columns["subject"], first_seen=since)
+    if connection.execute(before).first() is None:
+        over = {"last_seen": now, "told": 1 if is_told else None, "open": None, "closed_at": now}
+        connection.execute(insert(_incident).values(columns | over))
 
 
 def _open() -> Any:

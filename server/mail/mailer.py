@@ -9,16 +9,20 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
+from server import absence
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
+from server.kinds import Kind
 from server.ledger import now_utc
 from server.mail import queue
 from server.mail.courier import Refusals, Unreachable, connected
 from server.mail.enclosure import Enclosure, pack
 from server.mail.letter import From, Letter, write
-from server.mail.plan import Planned, Purpose, plan
+from server.mail.plan import Planned, Purpose, Told, plan
 from server.migrate import is_prepared
+from server.spool import Spool
 
 log = logging.getLogger("server.mail")
 
@@ -26,6 +30,7 @@ _LOOK_SECONDS = 1.0
 _AWAY_SECONDS = 5.0
 # A mail server that hangs is not waited for when the inbox stops; the letter is sent at the next start.
 _GRACE_SECONDS = 2.0
+_ABSENCE_AGAIN = timedelta(seconds=30)
 _FORGET_EVERY = timedelta(hours=1)
 
 
@@ -35,11 +40,13 @@ class Mailer:
 
     Attributes:
         settings: of the inbox; mail is on.
+        spool: where it says that the database is away.
         database: the ledger.
         stop: set by whoever wants it to end.
     """
 
     settings: Settings
+    spool: Spool
     database: Database
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -47,12 +54,14 @@ class Mailer:
         mail = self.settings.mail
         self._sender = From(mail.sender or "", mail.name)
         self._is_prepared = False
-        self._forget_at = now_utc()
+        self._forget_at = self._absence_at = now_utc()
+        self._absence_told = self.spool.root / "mailer.told"
 
     def run(self) -> None:
         """Work until `stop` is set; faults that pass are waited out."""
         while not self.stop.wait(_LOOK_SECONDS):
             try:
+                self.tell_of_absence()
                 self.work()
             except Exception as error:
                 if not passes_by_itself(error):
@@ -74,6 +83,31 @@ class Mailer:
             self._forget_at = now_utc() + _FORGET_EVERY
             with self.database.write("forgetting old mail") as connection:
                 queue.forget_old(connection, now_utc())
+
+    def tell_of_absence(self) -> None:
+        """Tell people that the database is away, once, past the queue, which is in it."""
+        now = now_utc()
+        notice = absence.now_away(self.spool, self.settings, now)
+        since = "" if notice is None else notice.first_seen.isoformat()
+        if notice is None or now < self._absence_at or _read(self._absence_told) == since:
+            return
+        said = {name: getattr(notice, name) for name in ("subject", "happened", "kept", "todo")}
+        about = Told(
+            kind=Kind.DATABASE_AWAY, **said, first_seen=notice.first_seen, last_seen=notice.last_seen
+        )
+        recipients = self.settings.mail.to(about.kind, None)
+        letter = write(Planned(Purpose.OPENED, recipients, (about,)), self._sender, now)
+        try:
+            with connected(self.settings.mail) as courier:
+                later, never = courier.deliver(letter.message, recipients)
+        except Unreachable as error:
+            later, never = dict.fromkeys(recipients, str(error)), {}
+        for address, why in {**later, **never}.items():
+            log.warning("mail %s for %s: %s", letter.message_id, address, why, extra={"action": "mail"})
+        if len(later) == len(recipients):
+            self._absence_at = now + _ABSENCE_AGAIN
+        else:
+            self._absence_told.write_text(since)
 
     def enqueue(self) -> None:
         """Queue a letter for whatever people have yet to be told."""
@@ -148,13 +182,20 @@ class Mailer:
         return True
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def run(settings: Settings, spool: Spool, stop: threading.Event) -> None:
     """The mailer's life, which ends within seconds of `stop`, whatever the mail server does.
 
     Raises:
         Exception: what ended it before.
     """
-    mailer = Mailer(settings, Database(settings.database_url, timeout_seconds=_AWAY_SECONDS), stop)
+    mailer = Mailer(settings, spool, Database(settings.database_url, timeout_seconds=_AWAY_SECONDS), stop)
     failed: list[Exception] = []
 
     def work() -> None:

@@ -100,6 +100,8 @@ def put(connection: Connection, letter: Letter, now: datetime) -> None:
         noted = connection.execute(update(_incident).where(still).values(told=told, told_at=now))
         if not noted.rowcount:
             raise ToldMeanwhile
+    if connection.execute(select(_mail.c.id).filter_by(message_id=letter.message_id)).first() is not None:
+        return
     recipients = "\n".join(letter.planned.recipients)
     connection.execute(
         insert(_mail).values(

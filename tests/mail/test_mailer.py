@@ -16,8 +16,10 @@ from server.admin import Decision
 from server.certificate import make_self_signed
 from server.config import Mail, Security
 from server.errors import InboxError, UsageError
+from server.kinds import Kind
 from server.mail import desk, queue
 from server.mail.mailer import Mailer
+from server.notices import Noticeboard
 from tests.support.inboxes import Bench, replace_settings
 from tests.support.smtp import Got, MailServer
 
@@ -36,9 +38,12 @@ class Post:
         """Load, then mail; returns what the server has got by that."""
         self.bench.work()
         before = len(self.server.got)
-        settings = self.mail.model_copy(update=changes)
-        Mailer(replace_settings(self.bench.settings, mail=settings), self.bench.database).work()
+        self.mailer(**changes).work()
         return self.server.got[before:]
+
+    def mailer(self, **changes: Any) -> Mailer:
+        settings = replace_settings(self.bench.settings, mail=self.mail.model_copy(update=changes))
+        return Mailer(settings, self.bench.spool, self.bench.database)
 
     def later(self, passed: timedelta) -> None:
         """Let time pass, for mail alone: what was queued and told is so much longer ago."""
@@ -215,7 +220,7 @@ def test_two_mailers_tell_it_once(post: Post, monkeypatch: pytest.MonkeyPatch) -
     post.bench.arrive("DT_0000001_KS_NOSUCH.NET", b"A\n")
     post.bench.work()
     real = queue.put
-    other = Mailer(replace_settings(post.bench.settings, mail=post.mail), post.bench.database)
+    other = post.mailer()
 
     def put(*arguments: Any) -> None:
         # Before this one writes, when both have read.
@@ -229,6 +234,42 @@ def test_two_mailers_tell_it_once(post: Post, monkeypatch: pytest.MonkeyPatch) -
     post.work()
     other.work()
     assert len(post.server.got) == 1
+
+
+def test_that_the_database_is_away_is_mailed_from_the_spool_and_its_end_from_the_ledger(post: Post) -> None:
+    """E1: the one incident that the ledger cannot take while it lasts."""
+    settings = replace_settings(
+        post.bench.settings, mail=post.mail, database=post.bench.settings.database.model_copy()
+    )
+    board = Noticeboard(post.bench.spool, "loader")
+    words = {"subject": "inbox", "happened": "No answer.", "kept": "All is kept.", "todo": "Start it."}
+
+    def mailed(away_alert_after: float) -> list[str]:
+        database = settings.database.model_copy(update={"away_alert_after": away_alert_after})
+        # Another one each time, as after a restart; and no word with the database.
+        before = len(post.server.got)
+        changed = replace_settings(settings, database=database)
+        Mailer(changed, post.bench.spool, post.bench.database).tell_of_absence()
+        return [got.message["Subject"] for got in post.server.got[before:]]
+
+    board.put("database busy", **words, again_seconds=1)
+    assert mailed(0) == [], "it is not away"
+    notice = board.put(Kind.DATABASE_AWAY, **words, again_seconds=1)
+    assert mailed(3600) == [], "not for long"
+    assert mailed(0) == ["[kore-inbox] database away: inbox"]
+    assert mailed(0) == [], "once"
+    post.bench.settings = replace_settings(
+        settings, database=settings.database.model_copy(update={"away_alert_after": 0})
+    )
+    post.bench.loader()
+    post.bench.loader()
+    board.clear()
+    [over] = post.work()
+    assert over.message["Subject"] == "[kore-inbox] Over: database away: inbox"
+    assert over.message["In-Reply-To"] == post.server.got[0].message["Message-ID"]
+    with post.bench.database.read() as connection:
+        [row] = connection.execute(schema.incident.select())
+    assert (row.kind, row.first_seen, row.open) == ("database away", notice.first_seen, None)
 
 
 # --- connections ---
