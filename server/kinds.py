@@ -8,8 +8,8 @@ class Kind(StrEnum):
 
     BAD_NAME = "bad name"
     CONFLICT = "conflict"
-    GAP = "gap"
     QUARANTINED = "quarantined"
+    GAP = "gap"
     NEEDS_APPROVAL = "needs approval"
     REJECTED_ROWS = "rejected rows"
     PARKED_ROWS = "parked rows"
