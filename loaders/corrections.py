@@ -35,6 +35,11 @@ def written(rejects: Iterable[Reject]) -> Iterator[str]:
         yield f"{reject.line}\t{reject.field or ''}\t{reject.reason}\t{reject.raw}"
 
 
+def as_bytes(rejects: Iterable[Reject], codec: str) -> bytes:
+    """The same as a file in the encoding of its source; what that cannot hold is written in escapes."""
+    return "".join(f"{line}\n" for line in written(rejects)).encode(codec, "backslashreplace")
+
+
 def read(data: BinaryIO, options: SourceOptions) -> Corrections:
     """Read corrected rows; of two for one line the later counts."""
     rows: dict[int, str] = {}

@@ -157,6 +157,13 @@ class Ftp(_Section):
     idle_timeout: Seconds = 300
     aliases: tuple[str, ...] = ("/inbox", "/ks_data")
 
+    @field_validator("aliases")
+    @classmethod
+    def _answers_are_elsewhere(cls, aliases: tuple[str, ...]) -> tuple[str, ...]:
+        if any("acks" in alias.lower().split("/") for alias in aliases):
+            raise ValueError("`acks` is the folder of the answers to senders")
+        return aliases
+
     @field_validator("certificate")
     @classmethod
     def _tls_has_a_certificate(cls, certificate: Path | None, info: ValidationInfo) -> Path | None:
@@ -194,6 +201,7 @@ class Inbox(_Section):
     disk_alert_below: ByteSize = ByteSize(1_000_000_000)
     max_file_size: ByteSize = ByteSize(4_000_000_000)
     refused_quota: ByteSize = ByteSize(200_000_000)
+    retention: Seconds = 90 * 86400
 
 
 class Sequence(_Section):

@@ -21,6 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
 from server import absence, gaps, incidents, journal, ledger, unjoined
+from server.acknowledging import Acknowledging
+from server.acks import Acks
 from server.conditions import Facts
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
@@ -54,6 +56,14 @@ AWAY_LAST_SECONDS = 15.0
 BUSY_REVIEW_SECONDS = 5.0
 IDLE_REVIEW_SECONDS = 60.0
 
+# In a long wave senders are answered so often, and no longer at once.
+ANSWER_SECONDS = 1.0
+# After the disk refused an answer.
+ANSWER_AGAIN_SECONDS = 30.0
+SWEEP_SECONDS = 3600.0
+# What a power cut may take back of the answers; Linux flushes after half a minute.
+UNFLUSHED_SECONDS = 120.0
+
 
 @dataclass
 class Dispatcher:
@@ -78,6 +88,9 @@ class Dispatcher:
         self.intake = Intake(self.settings, lambda: apis, self.spool)
         self._loading = Loading(self.settings, self.spool, self.catalog)
         self._journal = Journal(self.spool)
+        self._acks = Acks(self.spool)
+        self._acknowledging = Acknowledging(self.settings, self._acks)
+        self._answer_at = self._unwritable_until = self._sweep_at = 0.0
         self._token = secrets.token_hex(16)
         self._owner = self.spool.node()
         self._notices = Noticeboard(self.spool, "loader")
@@ -149,7 +162,10 @@ class Dispatcher:
                 break
             self._load_group(group)
             self.register()
-        worked = bool(registered or files)
+            if time.monotonic() >= self._answer_at:
+                self._answer()
+        more = self._answer()
+        worked = bool(registered or files or more)
         self._review(worked)
         return worked
 
@@ -167,6 +183,9 @@ class Dispatcher:
                 if split(parse_shown(row.name), self.catalog).api in self.catalog:
                     reason = "the catalog may know it now"
                     self.intake.rejudge(connection, row, now, by=OURSELVES, reason=reason)
+            if self.spool.has_rebooted():
+                ledger.ack_again(connection, UNFLUSHED_SECONDS)
+        self.spool.note_boot()
 
     def register(self) -> int:
         """Enter the receipts that the ledger does not know; returns how many there were."""
@@ -247,6 +266,35 @@ class Dispatcher:
                 raise
             with self._transaction("putting off a load") as (connection, now):
                 postpone(connection, files, error, now)
+
+    # --- answers -------------------------------------------------------------------------------------
+
+    def _answer(self) -> bool:
+        """Tell senders what became of their files (contract E3); returns whether more is to be told.
+
+        Answers hold up no load: what the disk refuses is written later.
+        """
+        clock = time.monotonic()
+        if clock < self._unwritable_until:
+            return False
+        try:
+            if clock >= self._sweep_at:
+                self._sweep_at = clock + SWEEP_SECONDS
+                self._acks.sweep(time.time() - self.settings.inbox.retention)
+            while self._is_answer_due():
+                if time.monotonic() >= clock + ANSWER_SECONDS or self.stop.is_set():
+                    return True
+                with self._transaction("answering senders") as (connection, now):
+                    self._acknowledging.answer(connection, now)
+        except OSError as error:
+            log.warning("answers in /acks cannot be written: %s", error, extra={"action": "answer"})
+            self._unwritable_until = clock + ANSWER_AGAIN_SECONDS
+        self._answer_at = time.monotonic() + ANSWER_SECONDS
+        return False
+
+    def _is_answer_due(self) -> bool:
+        with self.database.read() as connection:
+            return ledger.is_ack_due(connection)
 
     # --- around it -----------------------------------------------------------------------------------
 

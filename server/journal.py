@@ -35,8 +35,11 @@ _file, _stream, _skip, _event = schema.file, schema.stream, schema.skip, schema.
 
 TABLES: Mapping[str, Table] = {table.name: table for table in (_stream, _file, _skip, barrier)}
 
-# What a load finds out again.
-_LEFT_OUT = {"loaded_at", "attempts", "retry_at", "rows_read", "rows_loaded", "rows_rejected", "rows_parked"}
+# What a load finds out again, and what senders are told then.
+_LEFT_OUT = {
+    *("loaded_at", "attempts", "retry_at", "rows_read", "rows_loaded", "rows_rejected", "rows_parked"),
+    "ack_due",
+}
 
 # After these a file is another one to the ledger; all else that happens to it happens again.
 _FATEFUL = (

@@ -2,6 +2,7 @@
 
 Every function works in the caller's transaction; the caller decides what belongs together. `states.after`
 says which moves there are; a move that another process made first changes no row, and is told by the result.
+Whatever changes a file marks it in the same step, so that no crash can leave its sender unanswered (E3).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,9 @@ FIRST_EXPECTED = Version(0, 1)
 
 _FIRST_PAGE = 10
 _LAST_PAGE = 10_000
+
+# No loader writes more events in the time that a power cut takes back.
+_LATELY = 100_000
 
 _file = schema.file
 _stream = schema.stream
@@ -236,7 +240,7 @@ def release_below(connection: Connection, stream_id: int, expected: Version, now
             ).where(held),
         )
     )
-    return connection.execute(update(_file).where(held).values(state=ready, reason=None)).rowcount
+    return connection.execute(update(_file).where(held).values(state=ready, reason=None, ack_due=1)).rowcount
 
 
 def give_up(
@@ -303,6 +307,7 @@ def add_file(
         "address": receipt.address[:100],
         "received_at": datetime.fromisoformat(receipt.received_at).replace(tzinfo=None),
         "registered_at": now,
+        "ack_due": 1,
     }
     if name is not None:
         values |= {
@@ -347,7 +352,7 @@ def move(
         moved = connection.execute(
             update(_file)
             .where(_file.c.id == file_id, _file.c.state == state)
-            .values(state=follows, reason=reason, **columns)
+            .values(state=follows, reason=reason, ack_due=1, **columns)
         )
         if moved.rowcount:
             note(connection, now, event=event, file_id=file_id, state=follows, by=by, reason=reason)
@@ -381,7 +386,7 @@ def note(
 
 def change(connection: Connection, file_id: int, **columns: Any) -> None:
     """Set columns of a file that are no state: its number, counts, the time of its next try."""
-    connection.execute(update(_file).where(_file.c.id == file_id).values(columns))
+    connection.execute(update(_file).where(_file.c.id == file_id).values(ack_due=1, **columns))
 
 
 def file_by_id(connection: Connection, file_id: int) -> Row[Any]:
@@ -399,7 +404,7 @@ def count_unparked(connection: Connection, file_id: int, rows: int) -> None:
     connection.execute(
         update(_file)
         .where(_file.c.id == file_id)
-        .values(rows_parked=_file.c.rows_parked - rows, rows_loaded=_file.c.rows_loaded + rows)
+        .values(rows_parked=_file.c.rows_parked - rows, rows_loaded=_file.c.rows_loaded + rows, ack_due=1)
     )
 
 
@@ -419,6 +424,50 @@ def stuck(connection: Connection) -> Mapping[tuple[int, str], int]:
         .group_by(_file.c.stream_id, _file.c.api)
     )
     return {(stream_id, api): version for stream_id, api, version in connection.execute(query)}
+
+
+# --- answers ---------------------------------------------------------------------------------------------
+
+
+def acks_due(connection: Connection, at_most: int) -> list[Row[Any]]:
+    """Files that changed since their senders were answered, locked until the transaction ends."""
+    query = select(_file.c.id, _file.c.name, _file.c.api, _file.c.stream_id).where(_file.c.ack_due == 1)
+    return list(connection.execute(query.order_by(_file.c.id).limit(at_most).with_for_update()))
+
+
+def is_ack_due(connection: Connection) -> bool:
+    """Whether there is any such file."""
+    return connection.execute(select(_file.c.id).where(_file.c.ack_due == 1).limit(1)).first() is not None
+
+
+def acked(connection: Connection, file_ids: Sequence[int]) -> None:
+    """Their senders can read what became of them."""
+    connection.execute(update(_file).where(_file.c.id.in_(file_ids)).values(ack_due=None))
+
+
+def ack_again(connection: Connection, seconds: float) -> None:
+    """Mark the files of what happened last, within so long before the newest event."""
+    event = schema.event
+    newest = connection.execute(select(event).order_by(event.c.id.desc()).limit(1)).one_or_none()
+    if newest is not None:
+        since = newest.at - timedelta(seconds=seconds)
+        # By id, of which there is an index; nothing else looks for a time.
+        changed = select(event.c.file_id).where(event.c.id > newest.id - _LATELY, event.c.at >= since)
+        connection.execute(update(_file).where(_file.c.id.in_(changed)).values(ack_due=1))
+
+
+def spoken_of(connection: Connection, names: Sequence[str]) -> dict[str, Row[Any]]:
+    """For each of some names the file that a sender means by it: the holder of the number, else the last.
+
+    Those that were refused for their names, or came twice, are nobody's.
+    """
+    query = (
+        select(_file)
+        .where(_file.c.name.in_(names), _file.c.stream_id.is_not(None), _file.c.state != State.DUPLICATE)
+        .order_by(_file.c.holder, _file.c.id)
+    )
+    # NULL sorts first on both databases, so the last one of a name is the holder, if there is one.
+    return {row.name: row for row in connection.execute(query)}
 
 
 # --- the lease -------------------------------------------------------------------------------------------

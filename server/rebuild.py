@@ -222,6 +222,8 @@ def _take_up(connection: Connection, now: datetime, by: str, reason: str) -> Non
     connection.execute(
         insert(schema.event).from_select(columns, select(f.id, f.stream_id, *said).order_by(f.id))
     )
+    # What senders have read in their answers is not so any more.
+    connection.execute(update(_file).values(ack_due=1))
     for stream in ledger.streams(connection):
         moved, _ = ledger.move_on(connection, stream, now)
         ledger.release_below(connection, stream.id, moved.expected, now)

@@ -15,6 +15,7 @@ from typing import Any
 from pyftpdlib.ioloop import IOLoop
 
 from server.acceptance import Acceptance
+from server.acks import Acks
 from server.answers import printable
 from server.certificate import Certificate, Pair
 from server.config import Settings
@@ -82,6 +83,7 @@ class Receiver:
                     self.acceptance,
                     users,
                     self._workers,
+                    Acks(spool),
                     certificate=certificate,
                     ioloop=self._ioloop,
                 )

@@ -66,12 +66,15 @@ file = Table(
     Column("rows_loaded", BigId),
     Column("rows_rejected", BigId),
     Column("rows_parked", BigId),
+    # 1 from every change until its sender can read of it (contract E3), then NULL.
+    Column("ack_due", SmallInteger),
     Index("inbox_file_holder", "stream_id", "holder", "version", unique=True),
     Index("inbox_file_number", "source", "sequence"),
     Index("inbox_file_name", "name"),
     Index("inbox_file_state", "state", "stream_id", "version"),
     Index("inbox_file_digest", "sha256"),
     Index("inbox_file_arrival", "source", "api", "received_at"),
+    Index("inbox_file_ack", "ack_due", "id"),
     **INNODB,
 )
 

@@ -10,6 +10,8 @@
     new/ID      receipts that the ledger does not know yet; the rename into this folder is the acceptance
     done/ID     receipts that the ledger knows
     journal     what only the ledger knows, see `journal`
+    acks/       answers to senders, see `acks`
+    boot        the start of the machine during which the loader last recovered
 
 There is no policy here: who may send what, what is due and what is a duplicate is decided elsewhere.
 """
@@ -91,6 +93,8 @@ class Undone(OSError):
 def _nothing() -> None:
     pass
 
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 # The random end of an id. A receipt's id ends like its data's, see `Spool.without_receipt`.
 _TAIL = 8
@@ -180,6 +184,15 @@ class Spool:
                 path.hardlink_to(aside)
             aside.unlink()
         return path.read_text()
+
+    def has_rebooted(self) -> bool:
+        """Whether the machine was started anew since `note_boot`: what was not flushed then is lost."""
+        path = self.root / "boot"
+        return not path.exists() or path.read_text() != _BOOT.read_text()
+
+    def note_boot(self) -> None:
+        """What a restart of the machine asks for is done."""
+        (self.root / "boot").write_text(_BOOT.read_text())
 
     def begins_with(self, data_id: str, size_bytes: int, sha256: str) -> bool:
         """Whether the first `size_bytes` of an upload have that digest, in hexadecimal."""

@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from server.acks import ACK, Acks, Answer
 from server.certificate import Certificate, Pair, expiry, make_self_signed
 from server.config import Ftp
 from server.errors import SettingsError
+from server.names import parse
 from tests.support.receiving import Running
 
 ORDERS = "DT_0000005_KS_ORDERS.NET"
@@ -464,3 +466,14 @@ def test_tls_needs_a_certificate_and_without_it_only_this_machine_is_listened_to
         Ftp.model_validate({"host": "0.0.0.0"})
     assert Ftp.model_validate({"host": "0.0.0.0", "tls": "required", "certificate": pair.certificate})
     assert Ftp.model_validate({"host": "0.0.0.0", "allow_plaintext": True})
+
+
+@pytest.mark.parametrize(("tls", "kind"), KINDS)
+def test_answers_are_fetched_over_tls(start: Start, tls: str, kind: type[ftplib.FTP_TLS]) -> None:
+    server = start(tls)
+    Acks(server.spool).write(Answer(parse(ORDERS), ACK), LARGE)
+    with session(server, kind) as ftp:
+        got = BytesIO()
+        ftp.retrbinary(f"RETR /acks/{ORDERS}.ack", got.write)
+        assert got.getvalue() == LARGE
+        assert ftp.nlst("/acks") == [f"{ORDERS}.ack"]

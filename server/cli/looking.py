@@ -108,8 +108,7 @@ def rejects(
         records = views.rejects(connection, row)
     if output is not None:
         codec = inbox.settings.reading(row.source).codec
-        lines = corrections.written(Reject(**record) for record in records)
-        output.write_bytes("".join(f"{line}\n" for line in lines).encode(codec, "backslashreplace"))
+        output.write_bytes(corrections.as_bytes((Reject(**record) for record in records), codec))
         say(f"{counted(len(records), 'row')} of {row.name} written to {output}.")
         return
     show(records, ("line", "field", "reason", "raw"), json_wanted=json, empty="No row was rejected.")

@@ -5,6 +5,7 @@ from typing import Any
 from pyftpdlib.servers import FTPServer
 
 from server.acceptance import Acceptance
+from server.acks import Acks
 from server.certificate import Certificate
 from server.config import Ftp, Tls
 from server.ftp.folders import folders_of
@@ -27,6 +28,7 @@ class Server(FTPServer):  # type: ignore[misc] # pyftpdlib is untyped
         acceptance: Acceptance,
         users: Users,
         workers: Workers,
+        acks: Acks,
         *,
         certificate: Certificate | None,
         ioloop: Any,
@@ -36,6 +38,7 @@ class Server(FTPServer):  # type: ignore[misc] # pyftpdlib is untyped
         self.acceptance = acceptance
         self.users = users
         self.workers = workers
+        self.acks = acks
         self.folders = folders_of(settings.aliases)
         first_last = settings.passive_ports
         self.passive_ports = None if first_last is None else range(first_last[0], first_last[1] + 1)

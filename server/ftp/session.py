@@ -1,6 +1,6 @@
 """The FTP server: sessions over pyftpdlib in which a 226 is a promise (contract section 3, RFC 959).
 
-    Conversation (one command after the other) ─► Uploading ─► Session ─► SecureSession (TLS)
+    Conversation (one command after the other) ─► Uploading ─► Answering ─► Session ─► SecureSession (TLS)
 
 Only what the job needs is offered (X3).
 
@@ -15,9 +15,9 @@ from typing import Any
 from pyftpdlib.handlers.ftp.control import proto_cmds as all_commands
 
 from server.answers import printable, shown
+from server.ftp.answering import Answering
 from server.ftp.data import DataChannel, PassivePort
 from server.ftp.folders import Folders
-from server.ftp.uploading import Uploading
 from server.users import User
 
 log = logging.getLogger("server.ftp")
@@ -55,7 +55,7 @@ class Permissions:
         """As `impersonate_user`."""
 
 
-class Session(Uploading):
+class Session(Answering):
     """One control connection."""
 
     authorizer = Permissions()
@@ -70,7 +70,6 @@ class Session(Uploading):
 
     # Set by pyftpdlib, which is untyped.
     username: str
-    _out_dtp_queue: Any
 
     def __init__(self, conn: socket.socket, server: Any, ioloop: Any = None) -> None:
         self.timeout = server.settings.idle_timeout
@@ -122,7 +121,7 @@ class Session(Uploading):
     # --- data connections
 
     def push_dtp_data(self, data: Any, isproducer: bool = False, file: Any = None, cmd: str = "") -> None:
-        """Send a listing."""
+        """Send a listing or an answer."""
         self._forget_announcements()
         if self._has_data_connection():
             super().push_dtp_data(data, isproducer, file, cmd)
@@ -136,22 +135,14 @@ class Session(Uploading):
     def _shutdown_connecting_dtp(self) -> None:
         """Wait for no data connection any more, and forget the transfer that waited for it."""
         super()._shutdown_connecting_dtp()
-        waiting = self._in_dtp_queue
+        waiting, sending = self._in_dtp_queue, self._out_dtp_queue
         self._in_dtp_queue = self._out_dtp_queue = None
         if waiting is not None:
             self._uploads.abandon(waiting[0])
+        if sending is not None and sending[2] is not None:
+            sending[2].close()
 
     # --- smaller differences
-
-    def ftp_SIZE(self, path: str) -> None:
-        """Bytes as they came over the wire, which is right in either type (RFC 3659 section 4)."""
-        current, self._current_type = self._current_type, "i"
-        super().ftp_SIZE(path)
-        self._current_type = current
-
-    def ftp_RETR(self, path: str) -> None:
-        """Nothing is sent back."""
-        self.respond(f"550 {shown(path)} cannot be fetched: the inbox only takes files.")
 
     def flush_account(self) -> None:
         """After REIN or another USER."""

@@ -70,7 +70,7 @@ class Uploading(Conversation):
         self._forget_announcements()
         name = self.fs.file_name(path)
         if name is None:
-            self.respond("553 There is no such folder; send to / .")
+            self.respond("553 Files are sent to / and to no other folder.")
             return
         if not self._has_data_connection():
             return
@@ -159,7 +159,7 @@ class Uploading(Conversation):
         if not old:
             self.respond("503 Send RNFR first.")
         elif name is None:
-            self.respond("553 There is no such folder; rename to / .")
+            self.respond("553 Files are renamed within / and to no other folder.")
         else:
             self._decide(partial(self.server.acceptance.rename, self.user, self.remote_ip, old, name))
 

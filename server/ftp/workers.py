@@ -19,6 +19,8 @@ log = logging.getLogger("server.ftp")
 
 # Threads that mostly wait for fsync: more of them do not make one disk faster.
 _ACCEPTANCES = 8
+# Who lists a hundred thousand answers takes a second of the disk, and no upload's turn.
+_LOOKS = 2
 # Checking passwords is pure CPU, and 19 MiB each.
 _LOGINS = 2
 
@@ -78,11 +80,12 @@ class Letterbox:
 
 
 class Workers:
-    """Threads for the two kinds of slow work, and how many things they still have to do."""
+    """Threads for the kinds of slow work, and how many things they still have to do."""
 
     def __init__(self, letterbox: Letterbox) -> None:
         self._letterbox = letterbox
         self._acceptances = ThreadPoolExecutor(_ACCEPTANCES, "acceptance")
+        self._looks = ThreadPoolExecutor(_LOOKS, "look")
         self._logins = ThreadPoolExecutor(_LOGINS, "login")
         self.unfinished = 0
 
@@ -96,6 +99,10 @@ class Workers:
         """
         self._run(self._acceptances, work, then, otherwise)
 
+    def look(self, work: Callable[[], T], then: Callable[[T], None], otherwise: T) -> None:
+        """As `accept`, for what only reads."""
+        self._run(self._looks, work, then, otherwise)
+
     def log_in(self, work: Callable[[], T], then: Callable[[T], None], otherwise: T) -> None:
         """As `accept`, for what costs CPU."""
         self._run(self._logins, work, then, otherwise)
@@ -107,6 +114,7 @@ class Workers:
     def close(self) -> None:
         """Wait for what runs, and end the threads."""
         self._acceptances.shutdown()
+        self._looks.shutdown()
         self._logins.shutdown()
 
     def _run(
