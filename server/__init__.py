@@ -11,7 +11,8 @@ The story of one file, `DT_0000017_KS_ORDERS.NET`:
    wakes the loader.
 3. In the other process `dispatcher` registers the receipt: `intake` judges name and number again, this time
    for good, and the `ledger` has the file as ready, or as held while a lower number is missing.
-4. What is ready is cut into a wave (`waves`): by level of precedence, stream and version. Each file is loaded
+4. What is ready is cut into a wave (`waves`): by level of precedence, stream and version. A FULL may have to
+   wait for its `hours`. Each file is loaded
    in a transaction that also says so in the ledger. What cannot be loaded is quarantined with the reason.
 5. After every change `acknowledging` writes the sender's answer (`acks`), which he finds in `/acks`.
 6. `incidents` opens and closes what an operator has to know; by `cli`, or the programs in `scripts/`, he asks

@@ -20,6 +20,7 @@ from server.answers import Answer, failure, printable, shown
 from server.config import Settings
 from server.names import (
     FileName,
+    Mode,
     NameRefused,
     is_temporary,
     is_unsequenced,
@@ -262,7 +263,10 @@ class Acceptance:
         if view is None and holder is None:
             return verdict, answers.database_away(name)
         state = None if holder is None else holder.state
-        return verdict, answers.accepted(name, verdict, due, state, self._scope)
+        window = self._settings.window(name.source) if name.mode is Mode.FULL else None
+        now = utc_now()
+        opens = None if window is None or window.is_open(now) else window.opens_next(now)
+        return verdict, answers.accepted(name, verdict, due, state, self._scope, opens=opens)
 
     def _judge_unnumbered(self, entry: Entry) -> tuple[Verdict, str]:
         """The same for a name that takes no number of its sender's (contract E3, N7)."""

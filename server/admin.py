@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, select
 
 from loaders.full import undo
 from loaders.shapes import Catalog
-from server import explanation, incidents, journal, ledger, schema, views
+from server import explanation, hours, incidents, journal, ledger, schema, views
 from server.apis import load_catalog
 from server.conditions import Facts
 from server.config import Settings, load_settings
@@ -37,6 +37,8 @@ _BLOCK_BYTES = 256 * 1024
 
 REPLAYABLE = leaving_by(Event.REPLAYED)
 WITHDRAWABLE = leaving_by(Event.WITHDRAWN)
+
+_RELEASABLE = (State.HELD, State.DEFERRED, State.READY)
 
 # Numbers are given up ahead of time by the dozen; by the hundred thousand, a digit was mistyped.
 FAR_AHEAD = 100_000
@@ -130,7 +132,9 @@ class Inbox:
         """What a file waits for."""
         with self.database.read() as connection:
             waits = self.settings.dispatch.on_quarantine == "wait"
-            return explanation.why(connection, self.find(connection, text), waits_on_quarantine=waits)
+            row = self.find(connection, text)
+            opens = hours.opens(self.settings.window(row.source), ledger.now_utc())
+            return explanation.why(connection, row, waits_on_quarantine=waits, opens=opens)
 
     # --- changing ------------------------------------------------------------------------------------
 
@@ -234,6 +238,38 @@ class Inbox:
                     connection, now, event="approved", file_id=row.id, by=decision.by, reason=decision.reason
                 )
                 if row.cause == Cause.NEEDS_APPROVAL:
+                    ledger.move(connection, row.id, Event.RELEASED, now, by=decision.by, cause=None)
+            return _touched(connection, rows)
+
+    def release(self, names: Sequence[str], decision: Decision) -> list[Touched]:
+        """Let FULLs load before their hours (contract D5), also ahead of time.
+
+        Raises:
+            UsageError: a file is no FULL, waits for approval, or waits for nothing.
+        """
+        with self._deciding("releasing", decision) as (connection, now):
+            rows = [self.find(connection, name) for name in names]
+            for row in rows:
+                if row.mode != Mode.FULL or row.state not in _RELEASABLE:
+                    what = row.state if row.mode == Mode.FULL else "no FULL"
+                    raise UsageError(f"{row.name} (file {row.id}) is {what}; there is nothing to release.")
+                if row.cause == Cause.NEEDS_APPROVAL:
+                    raise UsageError(
+                        f"{row.name} (file {row.id}) waits for approval, not for its hours.",
+                        todo=f"If the export is right, run `kore-inbox approve {row.id}`.",
+                    )
+                if row.released:
+                    continue
+                ledger.change(connection, row.id, released=1)
+                ledger.note(
+                    connection,
+                    now,
+                    event="released early",
+                    file_id=row.id,
+                    by=decision.by,
+                    reason=decision.reason,
+                )
+                if row.state == State.DEFERRED:
                     ledger.move(connection, row.id, Event.RELEASED, now, by=decision.by, cause=None)
             return _touched(connection, rows)
 

@@ -6,6 +6,7 @@ has the last word.
 
 import errno
 from dataclasses import dataclass
+from datetime import datetime
 
 from server.names import FileName
 from server.sequence import Scope, Verdict, Version
@@ -56,7 +57,15 @@ def failure(name: str, error: OSError) -> Answer:
     return Answer(code, f"{shown(name)} not accepted: {why}. Nothing of it was kept; send it again later.")
 
 
-def accepted(name: FileName, verdict: Verdict, due: Version, holder: State | None, scope: Scope) -> str:
+def accepted(
+    name: FileName,
+    verdict: Verdict,
+    due: Version,
+    holder: State | None,
+    scope: Scope,
+    *,
+    opens: datetime | None = None,
+) -> str:
     """The sentence for a file that is in, as judged from the ledger and the receipts not yet registered.
 
     Args:
@@ -65,7 +74,9 @@ def accepted(name: FileName, verdict: Verdict, due: Version, holder: State | Non
         due: the first number of its stream that is missing.
         holder: the state of the file that had its number, if one had.
         scope: what counts together.
+        opens: when its hours begin, in UTC, if it has to wait for them (contract D5).
     """
+    when = "now" if opens is None else f"in its hours, which begin at {opens:%Y-%m-%d %H:%M} UTC"
     if verdict is Verdict.DUPLICATE:
         return already_received(name)
     if verdict is Verdict.REPLACEMENT:
@@ -73,8 +84,8 @@ def accepted(name: FileName, verdict: Verdict, due: Version, holder: State | Non
     if verdict is Verdict.TOO_EARLY:
         return f"{name} accepted; held until {_numbered(name, due, scope)} arrives."
     if verdict is Verdict.LATE:
-        return f"{name} accepted late; {_numbered(name, due, scope)} is due by now. It will be loaded now."
-    return f"{name} accepted; it is next and will be loaded now."
+        return f"{name} accepted late; {_numbered(name, due, scope)} is due by now. It will be loaded {when}."
+    return f"{name} accepted; it is next and will be loaded {when}."
 
 
 _BEFORE: dict[State | None, str] = {

@@ -46,9 +46,11 @@ from loaders.options import (
     check_encoding,
 )
 from loaders.shapes import Api
+from server import windows
 from server.errors import SettingsError, UsageError
 from server.kinds import Kind
 from server.sequence import Scope
+from server.windows import ALWAYS, Window
 
 ENV_PREFIX = "KORE_INBOX_"
 CONF_VARIABLE = "KORE_INBOX_CONF"
@@ -87,12 +89,18 @@ def _encoding(value: str) -> str:
     return value
 
 
+def _window(value: str) -> str:
+    windows.parse(value)
+    return value
+
+
 def _date_format(value: str) -> str:
     DateReader([value])
     return value
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+Hours = Annotated[str, AfterValidator(_window)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -216,6 +224,7 @@ class Dispatch(_Section):
     """When a load begins."""
 
     settle: Seconds = 0.2
+    full_window: Hours = ALWAYS
     on_quarantine: Literal["continue", "wait"] = "continue"
     backlog_alert_after: Seconds = 1800
 
@@ -246,6 +255,7 @@ class Source(_Section):
     thousands: str = ""
     trim: bool = False
     ragged: bool = False
+    full_window: Hours | None = None
     rank: int | None = None
     silence_alert_after: Seconds | None = None
     silence_alert_after_by_api: dict[Annotated[str, BeforeValidator(_upper)], Seconds] = {}
@@ -397,6 +407,11 @@ class Settings(BaseSettings):
     def source(self, name: str) -> Source:
         """The settings of one source, defaults where it has none."""
         return self.sources.get(name, _DEFAULT_SOURCE)
+
+    def window(self, source: str) -> Window | None:
+        """The hours in which FULL files of a source load; None for all."""
+        of = self.source(source).full_window
+        return windows.parse(self.dispatch.full_window if of is None else of)
 
     def reading(self, source: str) -> SourceOptions:
         """How the files of a source are to be read."""

@@ -11,7 +11,7 @@ import secrets
 import select
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
-from server import absence, gaps, incidents, journal, ledger, unjoined
+from server import absence, gaps, hours, incidents, journal, ledger, unjoined
 from server.acknowledging import Acknowledging
 from server.acks import Acks
 from server.conditions import Facts
@@ -32,7 +32,7 @@ from server.kinds import Kind
 from server.ledger import now_utc
 from server.loading import Loading, postpone
 from server.migrate import prepare
-from server.names import parse_shown, split
+from server.names import Mode, parse_shown, split
 from server.notices import Noticeboard
 from server.spool import Spool
 from server.states import Event, State
@@ -75,6 +75,7 @@ class Dispatcher:
         database: ledger and tables.
         catalog: the APIs.
         stop: set by whoever wants it to end after what is loading.
+        clock: UTC, without a zone.
     """
 
     settings: Settings
@@ -82,6 +83,7 @@ class Dispatcher:
     database: Database
     catalog: Catalog
     stop: threading.Event = field(default_factory=threading.Event)
+    clock: Callable[[], datetime] = now_utc
 
     def __post_init__(self) -> None:
         apis = frozenset(self.catalog)
@@ -156,6 +158,7 @@ class Dispatcher:
         self._give_up_gaps()
         if self._ready():
             self._settle()
+        self._keep_hours()
         files = self._cut_wave()
         for group in groups(files):
             if self.stop.is_set():
@@ -218,8 +221,9 @@ class Dispatcher:
                     rank=ranks[row.stream_id],
                     version=row.version,
                     size_bytes=row.size_bytes,
+                    is_full=row.mode == Mode.FULL,
                 )
-                for row in ledger.ready_files(connection, now_utc())
+                for row in ledger.ready_files(connection, self.clock())
             ]
 
     def _settle(self) -> None:
@@ -233,13 +237,21 @@ class Dispatcher:
             stuck = self._loading.stuck(connection)
         return wave(self._ready(), self.catalog.level, stuck)
 
+    def _keep_hours(self) -> None:
+        """Have FULLs wait for their hours, or for them no more (contract D5)."""
+        with self.database.read() as connection:
+            if not hours.is_due(connection, self.settings, self.clock()):
+                return
+        with self._transaction("keeping FULLs for their hours") as (connection, now):
+            hours.keep(connection, self.settings, now)
+
     def _give_up_gaps(self) -> None:
         """Go on without what is missing for too long, if the settings say so (contract S3)."""
         limit = self.settings.sequence.gap_give_up_after
         if limit is None:
             return
         with self.database.read() as connection:
-            old = [gap for gap in gaps.find(connection) if gap.age_seconds(now_utc()) >= limit]
+            old = [gap for gap in gaps.find(connection) if gap.age_seconds(self.clock()) >= limit]
         for gap in old:
             with self._transaction(f"giving up {gap.missing} of {gap.stream}") as (connection, now):
                 stream = ledger.open_stream(connection, gap.stream, None, now)
@@ -345,7 +357,7 @@ class Dispatcher:
         with self.database.write(purpose) as connection:
             ledger.check_lease(connection, self._token, ledger.database_now(connection), LEASE_SECONDS)
             since = journal.last_event(connection)
-            yield connection, now_utc()
+            yield connection, self.clock()
             entry = journal.entry(connection, since)
         self._journal.append(entry)
 

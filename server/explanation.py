@@ -1,5 +1,6 @@
 """Why a file is where it is, in sentences; every state has its own (contract section 8, `why`)."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -8,21 +9,44 @@ from loaders import records
 from server import fixes, gaps, ledger
 from server.names import FileName
 from server.sequence import Range, Version
-from server.states import State
+from server.states import Cause, State
 from server.wording import age, counted, sentence, skip_command
 
 
-def why(connection: Connection, row: Row[Any], *, waits_on_quarantine: bool) -> list[str]:
-    """What a file waits for, since when, and what would release it, in sentences."""
+def why(
+    connection: Connection, row: Row[Any], *, waits_on_quarantine: bool, opens: datetime | None
+) -> list[str]:
+    """What a file waits for, since when, and what would release it, in sentences.
+
+    Args:
+        connection: to the ledger.
+        row: of `inbox_file`.
+        waits_on_quarantine: the setting.
+        opens: when the hours of its source's FULL files begin, in UTC, unless it is in them.
+    """
     told = _WHY[State(row.state)](connection, row)
     if row.state == State.READY and waits_on_quarantine:
         blocker = ledger.stuck(connection).get((row.stream_id, row.api))
         if blocker is not None and blocker < row.version:
-            told.append(
-                f"It waits for {Version.of(blocker)} of the same API, which is in quarantine "
-                '(on_quarantine = "wait"): replay, replace or withdraw that one.'
-            )
+            told.append(_what_blocks(connection, row.stream_id, Version.of(blocker)))
+    if row.state == State.DEFERRED and row.cause == Cause.AFTER_HOURS:
+        told.append(
+            f"Its hours begin at {opens:%Y-%m-%d %H:%M} UTC; then it loads by itself."
+            if opens is not None
+            else "Its hours have begun; it loads in the next wave, if the loader runs."
+        )
     return told
+
+
+def _what_blocks(connection: Connection, stream_id: int, version: Version) -> str:
+    blocker = ledger.holder(connection, stream_id, version)
+    deferred = blocker is not None and blocker.state == State.DEFERRED
+    how = (
+        "is deferred (see `why` of that one)"
+        if deferred
+        else "is in quarantine: replay, replace or withdraw it"
+    )
+    return f'It waits for {version} of the same API (on_quarantine = "wait"), which {how}.'
 
 
 def _why_held(connection: Connection, row: Row[Any]) -> list[str]:
@@ -91,6 +115,11 @@ def _why_kept(_connection: Connection, row: Row[Any]) -> list[str]:
 
 def _why_deferred(_connection: Connection, row: Row[Any]) -> list[str]:
     since = f"{row.registered_at:%Y-%m-%d %H:%M:%S} UTC"
+    if row.cause == Cause.AFTER_HOURS:
+        return [
+            f"{row.name}, which came at {since}, waits for its hours: {sentence(row.reason)}",
+            f"`kore-inbox release {row.id}` loads it at once; `kore-inbox withdraw {row.id}` sets it aside.",
+        ]
     return [
         f"{row.name}, which came at {since}, waits for approval. {row.reason}",
         f"It loads after `kore-inbox approve {row.id}`; `kore-inbox withdraw {row.id}` sets it aside.",

@@ -51,6 +51,7 @@ _FATEFUL = (
     Event.REPLACED,
     Event.WITHDRAWN,
     "approved",
+    "released early",
 )
 
 _BLOCK_BYTES = 64 * 1024

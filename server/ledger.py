@@ -411,16 +411,17 @@ def count_unparked(connection: Connection, file_id: int, rows: int) -> None:
 def ready_files(connection: Connection, now: datetime) -> list[Row[Any]]:
     """Files that may load now, those that wait for their next try left out."""
     query = select(
-        _file.c.id, _file.c.name, _file.c.api, _file.c.stream_id, _file.c.version, _file.c.size_bytes
+        *(_file.c.id, _file.c.name, _file.c.api, _file.c.mode),
+        *(_file.c.stream_id, _file.c.version, _file.c.size_bytes),
     ).where(_file.c.state == State.READY, (_file.c.retry_at.is_(None)) | (_file.c.retry_at <= now))
     return list(connection.execute(query))
 
 
 def stuck(connection: Connection) -> Mapping[tuple[int, str], int]:
-    """For (stream, API), the lowest version in quarantine: what `on_quarantine = "wait"` waits for."""
+    """For (stream, API), the lowest version that `on_quarantine = "wait"` waits for (contract D2)."""
     query = (
         select(_file.c.stream_id, _file.c.api, func.min(_file.c.version))
-        .where(_file.c.state == State.QUARANTINED, _file.c.holder == 1)
+        .where(_file.c.state.in_([State.QUARANTINED, State.DEFERRED]), _file.c.holder == 1)
         .group_by(_file.c.stream_id, _file.c.api)
     )
     return {(stream_id, api): version for stream_id, api, version in connection.execute(query)}

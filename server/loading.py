@@ -17,7 +17,7 @@ from loaders.load import Delivery, NeedsApproval, NotLoaded, Outcome, load
 from loaders.options import SourceOptions
 from loaders.records import forget_rows, reject_rows
 from loaders.shapes import Catalog
-from server import fixes, ledger
+from server import fixes, hours, ledger
 from server.config import Settings
 from server.database import passes_by_itself
 from server.spool import Spool
@@ -92,8 +92,11 @@ class Loading:
             )
 
     def begin(self, connection: Connection, file: Ready, now: datetime) -> bool:
-        """Whether a file of the wave may still load; an operator or an earlier file may be in its way."""
-        if not is_stuck(file, self.stuck(connection)):
+        """Whether a file of the wave may load still: an operator, an earlier file or the hour may forbid."""
+        is_kept = file.is_full and hours.is_kept(
+            ledger.file_by_id(connection, file.file_id), self._settings, now
+        )
+        if not is_kept and not is_stuck(file, self.stuck(connection)):
             ledger.move(connection, file.file_id, Event.STARTED, now)
         return bool(ledger.file_by_id(connection, file.file_id).state == State.LOADING)
 

@@ -13,6 +13,11 @@ def status(connection: Connection) -> views.Record:
     now = ledger.now_utc()
     by_state = select(schema.file.c.state, func.count()).group_by(schema.file.c.state)
     counts: dict[str, int] = dict(connection.execute(by_state).all())
+    by_cause = (
+        select(schema.file.c.cause, func.count())
+        .where(schema.file.c.state == State.DEFERRED)
+        .group_by(schema.file.c.cause)
+    )
     oldest = connection.execute(
         select(func.min(schema.file.c.received_at)).where(schema.file.c.state == State.READY)
     ).scalar_one()
@@ -29,6 +34,7 @@ def status(connection: Connection) -> views.Record:
         ],
         "gaps": views.missing(connection),
         "files": {str(state): counts.get(str(state), 0) for state in State if counts.get(str(state))},
+        "deferred": {str(cause): number for cause, number in connection.execute(by_cause)},
         "oldest_ready_at": oldest,
         "last_loaded_at": last,
         "loader": "active" if lease is not None and lease > now else "not running",
@@ -53,6 +59,9 @@ def lines(found: views.Record) -> list[str]:
         for gap in map(for_people, found["gaps"])
     ]
     said += [f"{state}: {counted(number, 'file')}" for state, number in found["files"].items()]
+    said += [
+        f"  deferred ({cause}): {counted(number, 'file')}" for cause, number in found["deferred"].items()
+    ]
     for key, label in (("oldest_ready_at", "oldest ready file"), ("last_loaded_at", "last load")):
         if found[key] is not None:
             said.append(f"{label}: {found[key]:%Y-%m-%d %H:%M:%S} UTC")

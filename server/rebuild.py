@@ -208,8 +208,9 @@ def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
 def _take_up(connection: Connection, now: datetime, by: str, reason: str) -> None:
     """Bring the files to where loading begins, and write down whence they come."""
     f = _file.c
-    # A FULL that was in needs no approval to go in again.
-    connection.execute(update(_file).where(f.state == State.LOADED, f.mode == "FULL").values(approved=1))
+    # A FULL that was in needs no approval to go in again, and waits for no hours.
+    was_in = and_(f.state == State.LOADED, f.mode == "FULL")
+    connection.execute(update(_file).where(was_in).values(approved=1, released=1))
     tried = and_(f.state == State.QUARANTINED, f.cause != Cause.UNKNOWN_API)
     begun = or_(f.state.in_([State.LOADING, State.LOADED, State.DEFERRED]), tried)
     connection.execute(

@@ -50,6 +50,8 @@ file = Table(
     Column("cause", Exact(20)),
     # 1 when an operator has approved a FULL that would make much inactive (contract L6).
     Column("approved", SmallInteger),
+    # 1 when an operator has released a FULL before its hours (contract D5).
+    Column("released", SmallInteger),
     Column("reason", LongText),
     Column("size_bytes", BigId, nullable=False),
     Column("sha256", Exact(64), nullable=False),

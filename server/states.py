@@ -53,6 +53,7 @@ class Cause(StrEnum):
     UNKNOWN_API = "unknown API"
     REJECTED_ROWS = "rejected rows"
     NEEDS_APPROVAL = "needs approval"
+    AFTER_HOURS = "after hours"
     BYTES_MISSING = "bytes missing"
     INTERNAL = "internal error"
 

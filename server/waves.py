@@ -1,4 +1,4 @@
-"""Which ready file loads next: a snapshot of what is ready, in order of precedence (contract D1, D2).
+"""Which ready file loads next: a snapshot of what is ready, in order of precedence (contract D1, D2, D5).
 
 Whatever becomes ready while a wave is loading waits for the next one. So parents go before children, and no
 steady flow of low levels can starve the others.
@@ -6,6 +6,10 @@ steady flow of low levels can starve the others.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+
+from server.names import Mode
+from server.windows import Window
 
 # Files up to this size are grouped until a group has this many bytes.
 SMALL_BYTES = 256 * 1024
@@ -19,6 +23,7 @@ class Ready:
     Attributes:
         rank: of its stream.
         version: as an integer, see `sequence.Version`.
+        is_full: whether it may have to wait for its hours.
     """
 
     file_id: int
@@ -28,6 +33,7 @@ class Ready:
     rank: int
     version: int
     size_bytes: int
+    is_full: bool = False
 
 
 def wave(
@@ -49,6 +55,18 @@ def is_stuck(file: Ready, stuck: Mapping[tuple[int, str], int]) -> bool:
     """Whether a file waits for an earlier one of its stream and API."""
     blocker = stuck.get((file.stream_id, file.api))
     return blocker is not None and blocker < file.version
+
+
+def is_after_hours(mode: str, released: int | None, window: Window | None, now: datetime) -> bool:
+    """Whether a file waits for its hours (contract D5): a FULL that nobody has released, outside its window.
+
+    Args:
+        mode: of the file.
+        released: 1 if an operator has released it.
+        window: of its source; None if there is none.
+        now: with a zone.
+    """
+    return mode == Mode.FULL and not released and window is not None and not window.is_open(now)
 
 
 def groups(files: Sequence[Ready]) -> Iterator[list[Ready]]:

@@ -87,6 +87,18 @@ def approve(
 
 
 @commands.command()
+def release(
+    file: Files,
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Let FULLs load at once that wait for their hours."""
+    _tell_touched(context.inbox().release(file, _decision(reason, by, dry_run)), json, dry_run)
+
+
+@commands.command()
 def undo(
     file: File, reason: Reason = NO_REASON, by: By = None, dry_run: DryRun = False, json: Json = False
 ) -> None:
