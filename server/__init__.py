@@ -4,7 +4,8 @@ The story of one file, `DT_0000017_KS_ORDERS.NET`:
 
 1. The ERP logs in (`users`) and sends STOR. `ftp` asks `acceptance` for an `upload`: a private file in the
    `spool`, digested as the bytes come. At the end of the data a worker (`ftp.workers`) makes it durable. If
-   something shows that it was cut (`proofs`), it is kept, and the ERP can go on with it (`uploads`).
+   something shows that it was cut (`proofs`), it is kept, and the ERP can go on with it (`uploads`). An ERP
+   that leaves files in a `drop_folder` comes in here.
 2. `acceptance` reads the name (`names`), looks at what the ledger knows (`outlook`) and at what has come
    since (`pending`), and decides (`sequence.judge`). The receipt's rename into `new/` is the instant of
    acceptance; only then the sender hears 226, with a sentence (`answers`) that says what will happen. A nudge

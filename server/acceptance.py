@@ -5,7 +5,7 @@
                        └────────┴──► refused: bytes kept once per digest, receipt with the reason
 
 It needs no database: what the ledger says is asked for and may be missing (A4). It knows no FTP either; the
-receiver calls it on worker threads, and so will the drop folder (A11). All of it is safe in any thread.
+receiver calls it on worker threads, the drop folders on theirs (A11). All of it is safe in any thread.
 """
 
 import logging

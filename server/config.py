@@ -89,6 +89,14 @@ def _encoding(value: str) -> str:
     return value
 
 
+def _marker(value: str) -> str:
+    if value and re.fullmatch(r"\.[A-Za-z0-9]+", value) is None:
+        raise ValueError("the ending of a marker's name begins with a dot, e.g. .done")
+    if value.lower() in (".net", ".full", ".fix", ".reason"):
+        raise ValueError(f"names that end in {value} mean something else")
+    return value.lower()
+
+
 def _window(value: str) -> str:
     windows.parse(value)
     return value
@@ -100,6 +108,7 @@ def _date_format(value: str) -> str:
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+SourceName = Annotated[str, BeforeValidator(_upper), Field(pattern=r"^[A-Z0-9-]{1,30}$")]
 Hours = Annotated[str, AfterValidator(_window)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -356,6 +365,16 @@ class Mail(_Section):
         return recipients
 
 
+class DropFolders(_Section):
+    """Folders in which senders leave files, by folder the sources that may; often on a network share."""
+
+    folders: dict[Path, Annotated[tuple[SourceName, ...], Field(min_length=1)]] = {}
+    scan_interval: Annotated[Seconds, Field(gt=0)] = 5
+    stable_for: Seconds = 10
+    marker: Annotated[str, AfterValidator(_marker)] = ""
+    originals: Literal["move", "delete"] = "move"
+
+
 class Web(_Section):
     """The status page."""
 
@@ -389,6 +408,7 @@ class Settings(BaseSettings):
     catalog: Catalog = Catalog()
     sources: dict[Annotated[str, BeforeValidator(_upper)], Source] = {}
     mail: Mail = Mail()
+    drop_folder: DropFolders = DropFolders()
     web: Web = Web()
     log: Log = Log()
 
@@ -541,5 +561,14 @@ def _absolute(settings: Settings, base: Path) -> Settings:
     ftp = settings.ftp.model_copy(update={name: path and base / path for name, path in files.items()})
     trusted = settings.mail.ca_file
     mail = settings.mail.model_copy(update={"ca_file": trusted and base / trusted})
-    changed = {"database": database, "ftp": ftp, "inbox": inbox, "catalog": catalog, "mail": mail}
+    folders = {base / folder: sources for folder, sources in settings.drop_folder.folders.items()}
+    drop = settings.drop_folder.model_copy(update={"folders": folders})
+    changed = {
+        "database": database,
+        "ftp": ftp,
+        "inbox": inbox,
+        "catalog": catalog,
+        "mail": mail,
+        "drop_folder": drop,
+    }
     return settings.model_copy(update=changed)

@@ -70,6 +70,10 @@ def lines(found: views.Record) -> list[str]:
         f"whose {part['column_name']} is not in {part['parent_table']}"
         for part in found["unjoined"]
     ]
+    said += [
+        f"drop folder {part['folder']}: {part['trouble']}, since {part['since']}"
+        for part in found.get("drop_folders", ())
+    ]
     said.append(f"rows parked: {found['rows_parked']:,}")
     said.append(
         f"exceptions: {found['exceptions']}" + (" (kore-inbox exceptions)" if found["exceptions"] else "")

@@ -1,4 +1,4 @@
-"""The receiver process: one spool, one FTP server, one loop.
+"""The receiver process: one spool, one FTP server, one loop, and a thread for each drop folder.
 
 It holds the spool's lock, so a second receiver waits and gives up; it answers from the spool what an earlier
 one has accepted; and when it is told to stop it takes nothing new, lets running acceptances finish, answers
@@ -19,6 +19,7 @@ from server.acks import Acks
 from server.answers import printable
 from server.certificate import Certificate, Pair
 from server.config import Settings
+from server.drop_watch import Watch
 from server.errors import InboxError
 from server.ftp.server import Server
 from server.ftp.workers import Letterbox, Workers
@@ -97,6 +98,9 @@ class Receiver:
             if certificate is not None:
                 self._ioloop.call_every(_WARN_SECONDS, certificate.warn)
             self._letterbox = letterbox
+            watch = Watch(self._settings, spool, self.acceptance)
+            undo.callback(watch.stop)
+            watch.start()
             self._resources = undo.pop_all()
         log.info("listening on %s port %d", *self.address, extra={"action": "start"})
 

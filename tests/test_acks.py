@@ -73,6 +73,9 @@ def test_rejects_are_those_of_the_command_and_end_when_they_came_back_corrected(
     bench.work()
     assert set(_files(bench)) == {f"{NAME}.ack", f"{NAME}.FIX.ack"}
     assert (_ack(bench)["rows_loaded"], _ack(bench, f"{NAME}.FIX")["rows_loaded"]) == ("2", "1")
+    bench.arrive(f"{NAME}.fix", rejects.replace(LONG.encode(), b"mended"))
+    bench.work()
+    assert _ack(bench, f"{NAME}.FIX")["state"] == "loaded", "the copy does not stand for the fix"
 
 
 def test_whatever_happens_to_a_file_later_is_in_its_answer(bench: Bench, run: Run) -> None:

@@ -10,6 +10,7 @@ from loaders.rejects import Reject
 from server import overview, views
 from server.cli import context
 from server.cli.options import File, Json, Limit, Source
+from server.drop_watch import read_troubles
 from server.output import say, say_json, show
 from server.states import State
 from server.wording import counted, for_people
@@ -25,8 +26,10 @@ def status(
     ] = False,
 ) -> None:
     """Streams with their next number, gaps with age, counts by state, oldest ready, last load, exceptions."""
-    with context.inbox().database.read() as connection:
+    inbox = context.inbox()
+    with inbox.database.read() as connection:
         found = overview.status(connection)
+    found["drop_folders"] = read_troubles(inbox.spool)
     if json:
         say_json([found])
     else:

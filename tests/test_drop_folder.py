@@ -1,0 +1,372 @@
+"""Files that are left in a folder (contract A11): real files, and a clock that the test moves."""
+
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from server.acceptance import Acceptance
+from server.config import DropFolders, Inbox, Settings
+from server.drop_folder import DropFolder
+from server.drop_watch import Troubles, read_troubles
+from server.spool import Receipt, Spool
+from tests.support.receiving import Told
+from tests.support.running import RunningInbox, until
+
+ORDERS = "DT_0000005_KS_ORDERS.NET"
+ROW = b"a\tb\n"
+
+
+@dataclass
+class Place:
+    """A folder, what looks at it, and the spool behind."""
+
+    root: Path
+    settings: DropFolders = field(default_factory=lambda: DropFolders(stable_for=10))
+    inbox: dict[str, Any] = field(default_factory=dict)
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.folder = self.root / "share"
+        self.folder.mkdir(exist_ok=True)
+        self.spool = Spool(self.root / "spool")
+        self.spool.create()
+        self.start()
+
+    def start(self) -> None:
+        """As after a restart of the receiver."""
+        inbox = Inbox.model_validate({"spool": self.spool.root, "min_free_disk": 0, **self.inbox})
+        acceptance = Acceptance(self.spool, Settings(inbox=inbox), Told(), lambda: frozenset({"ORDERS"}))
+        acceptance.load()
+        self.drop = DropFolder(
+            self.folder,
+            ("DT",),
+            self.settings,
+            acceptance,
+            temporary_suffixes=inbox.temporary_suffixes,
+            stop=threading.Event(),
+            clock=lambda: self.now,
+        )
+
+    def leave(self, name: str, data: bytes = ROW) -> Path:
+        path = self.folder / name
+        path.write_bytes(data)
+        return path
+
+    def look(self, after: float = 0.0) -> str:
+        self.now += after
+        return self.drop.scan()
+
+    def settle(self) -> str:
+        """Look twice, so that what stands still is taken; returns what is wrong then."""
+        self.look()
+        return self.look(10)
+
+    def there(self) -> set[str]:
+        found = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.name != "taken")
+        return {os.fsencode(path).decode("utf-8", "backslashreplace") for path in found}
+
+    def receipts(self) -> list[Receipt]:
+        return [receipt for name in self.spool.pending_ids() if (receipt := self.spool.read(name))]
+
+    def came(self) -> list[tuple[str, bool]]:
+        """The names of all receipts, and whether they were accepted."""
+        return [(receipt.name, receipt.refusal is None) for receipt in self.receipts()]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_file_is_taken_when_it_has_stopped_growing(place: Place) -> None:
+    path = place.leave(ORDERS)
+    assert (place.look(), place.look(9)) == ("", "")
+    with path.open("ab") as file:
+        file.write(ROW)
+    assert (place.look(5), place.look(9), place.came()) == ("", "", [])
+    assert place.look(1) == ""
+    [receipt] = place.receipts()
+    assert (receipt.name, receipt.user, receipt.address) == (ORDERS, "drop folder", str(place.folder))
+    assert place.spool.data_path(receipt.data).read_bytes() == ROW * 2
+    assert receipt.proofs["folder"] == "passed: it had stopped growing"
+    assert place.there() == {f"taken/{ORDERS}"}
+
+
+def test_a_file_whose_time_changes_alone_is_not_standing_still(place: Place) -> None:
+    path = place.leave(ORDERS)
+    place.look()
+    os.utime(path, (1, 1))
+    place.look(10)
+    assert place.came() == []
+
+
+@pytest.mark.parametrize("mark", [".done", ".DONE"])
+def test_with_a_marker_a_file_is_taken_when_it_is_marked(tmp_path: Path, mark: str) -> None:
+    place = Place(tmp_path, DropFolders(marker=".done"))
+    place.leave(ORDERS)
+    place.settle()
+    assert place.came() == []
+    place.leave(f"{ORDERS}{mark}", b"")
+    place.look()
+    assert place.came() == [(ORDERS, True)]
+    assert place.there() == {f"taken/{ORDERS}"}
+
+
+def test_originals_are_deleted_if_wanted(tmp_path: Path) -> None:
+    place = Place(tmp_path, DropFolders(originals="delete"))
+    place.leave(ORDERS)
+    place.settle()
+    assert (place.came(), place.there()) == ([(ORDERS, True)], set())
+
+
+def test_files_are_taken_in_the_order_of_their_numbers(place: Place) -> None:
+    names = [f"DT_{number:07d}_KS_ORDERS.NET" for number in (7, 5, 6)]
+    for name in names:
+        place.leave(name)
+    place.settle()
+    assert [name for name, _ in place.came()] == sorted(names)
+
+
+def test_what_is_refused_stays_with_the_reason_until_it_changes(place: Place) -> None:
+    wrong = place.leave("orders.txt")
+    place.leave("XX_0000001_KS_ORDERS.NET")
+    assert place.settle() == ""
+    assert sorted(place.came()) == [("XX_0000001_KS_ORDERS.NET", False), ("orders.txt", False)]
+    reason = (place.folder / "orders.txt.reason").read_text()
+    assert reason.startswith(
+        "orders.txt refused: the name must end in .NET or .FULL; it is kept for the operator."
+    )
+    assert (
+        "drop folder may not push files of XX"
+        in (place.folder / "XX_0000001_KS_ORDERS.NET.reason").read_text()
+    )
+    place.settle()
+    place.start()
+    place.settle()
+    assert len(place.came()) == 2, "not again, nor after a restart"
+    os.utime(wrong, (1, 1))
+    place.settle()
+    assert len(place.came()) == 3
+    (place.folder / "orders.txt.reason").unlink()
+    place.settle()
+    assert len(place.came()) == 4
+    wrong.rename(place.folder / ORDERS)
+    place.settle()
+    assert place.there() == {
+        f"taken/{ORDERS}",
+        "XX_0000001_KS_ORDERS.NET",
+        "XX_0000001_KS_ORDERS.NET.reason",
+    }
+
+
+def test_the_same_name_again_is_a_duplicate_or_a_conflict(place: Place) -> None:
+    for data in (ROW, ROW, b"other\n"):
+        place.leave(ORDERS, data)
+        place.settle()
+    assert [accepted for _, accepted in place.came()] == [True, True, False]
+    assert place.there() == {f"taken/{ORDERS}", f"taken/{ORDERS}.2", ORDERS, f"{ORDERS}.reason"}
+    place.leave(ORDERS)
+    place.settle()
+    assert place.there() == {f"taken/{ORDERS}", f"taken/{ORDERS}.2", f"taken/{ORDERS}.3"}
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def test_a_crash_before_the_original_is_put_away_loads_nothing_twice(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise Killed
+
+    place.leave(ORDERS)
+    with monkeypatch.context() as patch:
+        patch.setattr(DropFolder, "_put_away", die)
+        with pytest.raises(Killed):
+            place.settle()
+    assert (len(place.came()), place.there()) == (1, {ORDERS})
+    place.start()
+    place.settle()
+    first, second = place.receipts()
+    assert first.sha256 == second.sha256, "the ledger takes the second for a duplicate (A6)"
+    assert place.there() == {f"taken/{ORDERS}"}
+
+
+def test_an_original_that_cannot_be_put_away_is_not_taken_again(place: Place) -> None:
+    (place.folder / "taken").write_text("in the way")
+    place.leave(ORDERS)
+    for _ in range(3):
+        assert place.settle() == f"{ORDERS} is accepted, but cannot be put away (File exists)"
+    assert place.came() == [(ORDERS, True)]
+    (place.folder / "taken").unlink()
+    assert (place.look(), place.there()) == ("", {f"taken/{ORDERS}"})
+
+
+def test_a_reason_that_cannot_be_written_is_said_and_the_file_not_tried_again(place: Place) -> None:
+    place.leave("orders.txt")
+    (place.folder / "orders.txt.reason").mkdir()
+    for _ in range(3):
+        assert place.settle() == "orders.txt cannot be taken (Is a directory)"
+    assert len(place.came()) == 1
+    (place.folder / "orders.txt.reason").rmdir()
+    assert place.settle() == ""
+    assert place.there() == {"orders.txt", "orders.txt.reason"}
+
+
+def test_a_share_that_is_away_is_said_and_taken_up_when_it_is_back(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    troubles = Troubles(place.spool)
+    place.folder.rename(place.root / "away")
+    for _ in range(2):
+        troubles.report(place.folder, place.look())
+    [told] = read_troubles(place.spool)
+    assert (told["folder"], told["trouble"]) == (
+        str(place.folder),
+        "it cannot be read (No such file or directory)",
+    )
+    (place.root / "away").rename(place.folder)
+    place.leave(ORDERS)
+    troubles.report(place.folder, place.settle())
+    assert (read_troubles(place.spool), place.came()) == ([], [(ORDERS, True)])
+    assert [
+        record.message.partition(": ")[2] for record in caplog.records if "drop folder /" in record.message
+    ] == [
+        told["trouble"],
+        "",
+    ]
+
+
+def test_links_are_refused_and_what_is_no_file_or_not_complete_is_left_alone(place: Place) -> None:
+    secret = place.root / "secret"
+    secret.write_bytes(ROW)
+    (place.folder / ORDERS).symlink_to(secret)
+    # Whoever wrote the reason into what lies there would write into the secret.
+    (place.folder / "orders.txt.reason").symlink_to(secret)
+    place.leave("orders.txt")
+    (place.folder / "DT_0000006_KS_ORDERS.NET").mkdir()
+    os.mkfifo(place.folder / "DT_0000007_KS_ORDERS.NET")
+    for name in (f"{ORDERS}.tmp", f"{ORDERS}.PART", f".{ORDERS}", "a.reason"):
+        place.leave(name)
+    before = place.there()
+    assert place.settle() == ""
+    assert place.settle() == ""
+    assert place.came() == [("orders.txt", False)]
+    assert place.there() == before | {f"{ORDERS}.reason"}
+    assert "is a link" in (place.folder / f"{ORDERS}.reason").read_text()
+    assert secret.read_bytes() == ROW
+
+
+@pytest.mark.parametrize(
+    "name", [b"two\nlines.NET", b"caf\xe9.NET", b"\x1b[31m.NET", b"-rf", b"%s%n.NET", "ÅÄÖ.NET".encode()]
+)
+def test_hostile_names_are_refused_in_characters_that_can_be_shown(
+    place: Place, name: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = os.fsencode(place.folder) + b"/" + name
+    Path(os.fsdecode(path)).write_bytes(ROW)
+    assert place.settle() == ""
+    assert [accepted for _, accepted in place.came()] == [False]
+    first = Path(os.fsdecode(path + b".reason")).read_bytes().splitlines()[0]
+    assert first.isascii()
+    assert b" refused: " in first
+    assert all(record.message.isprintable() for record in caplog.records)
+
+
+def test_a_name_too_long_for_a_reason_is_said(place: Place) -> None:
+    place.leave("x" * 251)
+    assert place.settle().endswith("cannot be taken (File name too long)")
+    place.settle()
+    assert len(place.came()) == 1
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_taken(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = DropFolder._copy
+    path = place.leave(ORDERS)
+
+    def with_a_writer(self: DropFolder, *args: Any) -> Any:
+        refusal = copy(self, *args)
+        with path.open("ab") as file:
+            file.write(ROW)
+        return refusal
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DropFolder, "_copy", with_a_writer)
+        place.settle()
+    assert place.came() == []
+    assert [path for path in place.spool.data.iterdir() if path.is_file()] == []
+    place.settle()
+    [receipt] = place.receipts()
+    assert receipt.size_bytes == 2 * len(ROW)
+
+
+def test_another_file_that_comes_under_the_name_meanwhile_is_not_put_away(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_away = DropFolder._put_away
+
+    def late(self: DropFolder, *args: Any) -> None:
+        place.leave(ORDERS, ROW * 3)
+        put_away(self, *args)
+
+    place.leave(ORDERS)
+    with monkeypatch.context() as patch:
+        patch.setattr(DropFolder, "_put_away", late)
+        place.settle()
+    assert place.there() == {ORDERS}
+    assert (place.folder / ORDERS).read_bytes() == ROW * 3
+
+
+def test_a_last_line_that_was_cut_gets_time_to_come(place: Place) -> None:
+    """A5: and what comes twice, byte by byte, is taken as it is."""
+    place.leave(ORDERS, b"a\tb\tc\nd")
+    assert "the last line has no line end" in place.settle()
+    assert place.came() == []
+    assert place.settle() == ""
+    assert place.came() == [(ORDERS, True)]
+
+
+def test_what_the_spool_does_not_take_now_is_tried_again_and_what_it_never_takes_is_refused(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path, inbox={"min_free_disk": 1 << 60})
+    place.leave(ORDERS)
+    assert "disk is nearly full" in place.settle()
+    assert place.there() == {ORDERS}
+    place.inbox = {"max_file_size": 3}
+    place.start()
+    assert place.settle() == ""
+    assert "(max_file_size)" in (place.folder / f"{ORDERS}.reason").read_text()
+    assert place.came() == []
+
+
+def test_a_running_inbox_takes_files_from_a_folder_that_comes_later(tmp_path: Path) -> None:
+    share, name = tmp_path / "share", "DT_0000001_KS_CATEGORY.NET"
+    settings = f'[drop_folder]\nfolders = {{"{share}" = ["dt"]}}\nscan_interval = 0.05\nstable_for = 0\n'
+    with RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}", settings) as inbox:
+        until(lambda: bool(inbox.ask("status")[0]["drop_folders"]), "the missing folder is told")
+        assert f"drop folder {share}: it cannot be read" in inbox.command("status")
+        share.mkdir()
+        (tmp_path / "aside").write_bytes(b"A\tone\n")
+        (tmp_path / "aside").rename(share / name)
+        until(lambda: inbox.ask("status")[0]["files"] == {"loaded": 1}, "the file is loaded")
+        until((share / "taken" / name).exists, "the original is put away")
+        until(lambda: inbox.ask("status")[0]["drop_folders"] == [], "the folder is well")
+        assert "folder: passed: it had stopped growing" in inbox.command("show", name)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"folders": {"/x": []}}, {"folders": {"/x": ["D_T"]}}, {"marker": "done"}, {"marker": ".NET"}]
+)
+def test_settings_that_cannot_be_are_mistakes(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        DropFolders.model_validate(wrong)
