@@ -102,8 +102,8 @@ _TAIL = 8
 _ID = re.compile(rf"[0-9a-f]{{{16 + _TAIL}}}")
 
 _UNREADABLE = (
-    "{path} cannot be read: something outside has damaged it. It is passed over and kept, and so are the bytes "
-    "in {data} whose name ends alike. Have the sender send that file again, and look at the disk."
+    "{path} cannot be read: something outside has damaged it. It is passed over and kept, and so are the "
+    "bytes in {data} whose name ends alike. Have the sender send that file again, and look at the disk."
 )
 
 # How many old files one sweep looks at: it bounds memory (about 20 MB) where a million are kept.
