@@ -33,7 +33,7 @@ class Activity:
     """Judges and corrects `active`, for one load or one decision of an operator."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._floors: dict[tuple[str, int], int] = {}
 
     def floor(self, api: Api, stream: int) -> int:
@@ -45,7 +45,7 @@ class Activity:
             query = select(func.max(barrier.c.version)).where(
                 barrier.c.api == api.name, barrier.c.stream == stream, barrier.c.lifted == 0
             )
-            known = self._connection.execute(query).scalar_one() or 0
+            known = self.connection.execute(query).scalar_one() or 0
             self._floors[api.name, stream] = known
         return known
 
@@ -85,21 +85,41 @@ class Activity:
         known = select(barrier.c.lifted).where(
             barrier.c.api == api.name, barrier.c.stream == stream, barrier.c.version == version
         )
-        if self._connection.execute(known).first() is None:
+        if self.connection.execute(known).first() is None:
             entered = barrier.insert().values(api=api.name, stream=stream, version=version, lifted=0)
-            self._connection.execute(entered)
+            self.connection.execute(entered)
             self._floors.pop((api.name, stream), None)
 
     def deactivate(self, api: Api, target: Table, stream: int) -> int:
         """Make inactive what the newest FULL in force does not hold; returns how many rows that were."""
         floor = self.floor(api, stream)
         rows = _columns_of(target)
-        lost = self._connection.execute(
+        lost = self.connection.execute(
             update(rows)
             .where(rows.c.stream == stream, rows.c.active == 1, rows.c.version < floor)
             .values(active=0)
         ).rowcount
         return lost - self._refresh_mentioned(api, target, stream, floor)
+
+    def about_to_go(self, api: Api, target: Table, stream: int, at_most: int) -> list[Key]:
+        """The first keys, in order, of the active rows that `deactivate` would make inactive now."""
+        floor = self.floor(api, stream)
+        rows = _columns_of(target)
+        key = [rows.c[name] for name in target.key]
+        mentioned = select(func.count()).where(
+            mention.c.table_name == target.name, mention.c.stream == stream, mention.c.version >= floor
+        )
+        # No more than these can turn out to stay.
+        enough = at_most + self.connection.execute(mentioned).scalar_one()
+        query = (
+            select(*key)
+            .where(rows.c.stream == stream, rows.c.active == 1, rows.c.version < floor)
+            .order_by(*key)
+            .limit(enough)
+        )
+        keys = [tuple(map(as_written, row)) for row in self.connection.execute(query)]
+        newest = self._mentions(target, stream, keys)
+        return [key for key in keys if newest.get(key, 0) < floor][:at_most]
 
     def reactivate(self, api: Api, target: Table, stream: int) -> int:
         """Make active what a lifted FULL had made inactive; returns how many rows that were."""
@@ -111,7 +131,7 @@ class Activity:
             .where(rows.c.stream == stream, rows.c.active == 0, rows.c.version >= floor)
             .distinct()
         )
-        groups = [tuple(map(as_written, key)) for key in self._connection.execute(query)]
+        groups = [tuple(map(as_written, key)) for key in self.connection.execute(query)]
         gained = self._refresh(api, target, stream, group, groups)
         return gained + self._refresh_mentioned(api, target, stream, floor)
 
@@ -119,7 +139,7 @@ class Activity:
         """How many rows of a stream are active."""
         rows = _columns_of(target)
         query = select(func.count()).where(rows.c.stream == stream, rows.c.active == 1)
-        return self._connection.execute(query).scalar_one()
+        return self.connection.execute(query).scalar_one()
 
     def _refresh_mentioned(self, api: Api, target: Table, stream: int, floor: int) -> int:
         """Judge anew the rows whose keys were mentioned apart from the table, since a version."""
@@ -127,7 +147,7 @@ class Activity:
             mention.c.table_name == target.name, mention.c.stream == stream, mention.c.version >= floor
         )
         group = _group(api, target)
-        texts = self._connection.execute(query).scalars().all()
+        texts = self.connection.execute(query).scalars().all()
         # A mention of a whole key is one of its group too.
         groups = {key_of(text)[: len(group)] for text in texts}
         return self._refresh(api, target, stream, group, groups)
@@ -136,7 +156,7 @@ class Activity:
         marks = rows.tuples(())
         newest = dict(zip(map(row_key, rows.keys(columns)), marks, strict=True))
         noted = [(target.name, key, *mark) for key, mark in newest.items()]
-        dialects.run(self._connection, _NOTE, noted)
+        dialects.run(self.connection, _NOTE, noted)
 
     def _mentions(self, target: Table, stream: int, keys: Collection[Key]) -> dict[Key, int]:
         """The versions of what is written down of some keys, or groups."""
@@ -148,7 +168,7 @@ class Activity:
                 mention.c.stream == stream,
                 mention.c.row_key.in_(texts),
             )
-            found |= {texts[text]: version for text, version in self._connection.execute(query)}
+            found |= {texts[text]: version for text, version in self.connection.execute(query)}
         return found
 
     def _refresh(
@@ -168,7 +188,7 @@ class Activity:
                 query = select(rows).where(condition, rows.c.stream == stream, doubtful)
                 judged = [
                     (tuple(map(as_written, key)), version, active)
-                    for *key, _, version, active in self._connection.execute(query)
+                    for *key, _, version, active in self.connection.execute(query)
                 ]
                 least = {
                     key: max(floor, newest.get(tuple(key[place] for place in places), 0))
@@ -186,7 +206,7 @@ class Activity:
                         changed = (
                             update(rows).where(and_(these, rows.c.stream == stream)).values(active=right)
                         )
-                        self._connection.execute(changed)
+                        self.connection.execute(changed)
                 gained += len(wrong[1]) - len(wrong[0])
         return gained
 

@@ -27,6 +27,11 @@ class Corrections:
     rows: dict[int, str]
     refused: tuple[Reject, ...]
 
+    @property
+    def rows_read(self) -> int:
+        """How many rows there were, good ones and others."""
+        return len(self.rows) + len(self.refused)
+
 
 def written(rejects: Iterable[Reject]) -> Iterator[str]:
     """Refused rows as their sender gets them, line by line, without line ends."""

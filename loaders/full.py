@@ -5,11 +5,13 @@ and comes back when the FULL is undone. An export that failed half-way looks jus
 gone, so a FULL that would make too much inactive waits for approval.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, update
 
 from loaders.activity import Activity
+from loaders.keys import Key
 from loaders.records import barrier
 from loaders.shapes import Api
 
@@ -19,21 +21,32 @@ _FEW_ROWS = 100
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a FULL does to one table: active rows of its stream before it, and how many it makes inactive."""
+    """What a FULL does to one table: active rows of its stream before it, and how many it makes inactive.
+
+    `keys` are the first of these by key, as many as were asked for; `key` has the names of the key's columns.
+    """
 
     table: str
     active_before: int
     made_inactive: int
+    key: tuple[str, ...] = ()
+    keys: tuple[Key, ...] = ()
 
 
 class Full:
-    """One FULL while it is loaded; made before its first row goes in."""
+    """One FULL while it is loaded; made before its first row goes in.
 
-    def __init__(self, activity: Activity, api: Api, stream: int, version: int) -> None:
+    `named_keys` is how many keys of the rows that it makes inactive are to be told, by table.
+    """
+
+    def __init__(
+        self, activity: Activity, api: Api, stream: int, version: int, *, named_keys: int = 0
+    ) -> None:
         self._activity = activity
         self._api = api
         self._stream = stream
         self._version = version
+        self._named_keys = named_keys
         self._before = {
             table.name: activity.count_active(table, stream) for table in api.tables if api.deactivates
         }
@@ -45,18 +58,29 @@ class Full:
         self._activity.add_full(self._api, self._stream, self._version)
         if self._activity.floor(self._api, self._stream) != self._version:
             return []
-        return [
-            Loss(
-                table.name,
-                self._before[table.name],
-                self._activity.deactivate(self._api, table, self._stream),
+        return self._deactivate()
+
+    def reinstate(self) -> list[Loss] | None:
+        """Take its undoing back: what it does not hold is inactive again; None if it is not undone."""
+        if not _lift(self._activity.connection, self._api, self._stream, self._version, lifted=0):
+            return None
+        return self._deactivate()
+
+    def _deactivate(self) -> list[Loss]:
+        losses = []
+        for table in self._api.tables:
+            keys = (
+                self._activity.about_to_go(self._api, table, self._stream, self._named_keys)
+                if self._named_keys
+                else []
             )
-            for table in self._api.tables
-        ]
+            gone = self._activity.deactivate(self._api, table, self._stream)
+            losses.append(Loss(table.name, self._before[table.name], gone, table.key, tuple(keys)))
+        return losses
 
 
-def objection(losses: list[Loss], *, good_rows: int, unreadable_keys: int, limit_percent: float) -> str:
-    """Why a FULL needs approval, as a sentence; empty if it needs none.
+def objection(losses: Sequence[Loss], *, good_rows: int, unreadable_keys: int, limit_percent: float) -> str:
+    """Why a FULL needs approval, in sentences with all the counts; empty if it needs none.
 
     Args:
         losses: of `Full.finish`.
@@ -64,20 +88,28 @@ def objection(losses: list[Loss], *, good_rows: int, unreadable_keys: int, limit
         unreadable_keys: rows of which not even the key could be read, so that any row might be theirs.
         limit_percent: the share of the active rows that may become inactive.
     """
-    if not good_rows:
-        return "It has no good row."
+    said = [] if good_rows else ["It has no good row."]
+    is_objectionable = not good_rows
     for loss in losses:
         gone, before = loss.made_inactive, loss.active_before
         if not gone:
             continue
-        said = f"It would make inactive {gone:,} of {before:,} active rows of {loss.table}"
         if gone == before:
-            return f"{said}: all of them."
-        if unreadable_keys:
-            return f"{said}, while the keys of {unreadable_keys:,} of its rows cannot be read."
-        if gone > _FEW_ROWS and gone * 100 > before * limit_percent:
-            return f"{said}, more than full_shrink_limit ({limit_percent:g} %)."
-    return ""
+            ground = ": all of them"
+        elif unreadable_keys:
+            ground = f", while the keys of {unreadable_keys:,} of its rows cannot be read"
+        elif gone > _FEW_ROWS and gone * 100 > before * limit_percent:
+            ground = f", more than full_shrink_limit ({limit_percent:g} %)"
+        else:
+            ground = ""
+        is_objectionable = is_objectionable or bool(ground)
+        said.append(
+            f"It would make inactive {gone:,} of the {before:,} active rows that its stream has in "
+            f"{loss.table}{ground}."
+        )
+    if losses and not any(loss.made_inactive for loss in losses):
+        said.append("It would make nothing inactive.")
+    return " ".join(said) if is_objectionable else ""
 
 
 def undo(connection: Connection, api: Api, stream: int, version: int) -> int | None:
@@ -86,17 +118,22 @@ def undo(connection: Connection, api: Api, stream: int, version: int) -> int | N
     Returns:
         how many rows became active; None if there is no such FULL, or it is undone already.
     """
-    lifted = connection.execute(
+    if not _lift(connection, api, stream, version, lifted=1):
+        return None
+    activity = Activity(connection)
+    return sum(activity.reactivate(api, table, stream) for table in api.tables)
+
+
+def _lift(connection: Connection, api: Api, stream: int, version: int, *, lifted: int) -> bool:
+    """Put a FULL out of force, or in force again; whether it was otherwise before."""
+    changed = connection.execute(
         update(barrier)
         .where(
             barrier.c.api == api.name,
             barrier.c.stream == stream,
             barrier.c.version == version,
-            barrier.c.lifted == 0,
+            barrier.c.lifted != lifted,
         )
-        .values(lifted=1)
+        .values(lifted=lifted)
     )
-    if not lifted.rowcount:
-        return None
-    activity = Activity(connection)
-    return sum(activity.reactivate(api, table, stream) for table in api.tables)
+    return bool(changed.rowcount)

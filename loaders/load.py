@@ -17,8 +17,9 @@ from sqlalchemy import Connection
 from loaders import dialects
 from loaders.activity import Activity
 from loaders.checking import Checked, Examination, NotLoaded, Quarantine
-from loaders.full import Full, objection
+from loaders.full import Full, Loss, objection
 from loaders.join import Join
+from loaders.keys import row_key
 from loaders.options import SourceOptions
 from loaders.parking import Parking
 from loaders.records import forget_rows, reject_rows
@@ -39,7 +40,8 @@ class Delivery:
     `ranks` has the rank of every stream that ever wrote a row, by stream id; the higher one wins (L7.1).
     `max_rejected` is how many rows may be refused before the whole file is (L4). `shrink_limit_percent` is
     the share of the active rows that a FULL may make inactive unless it `is_approved` (L6). `corrections`
-    has, fix by fix in order of acceptance, what refused rows say now, by line (E3).
+    has, fix by fix in order of acceptance, what refused rows say now, by line (E3). Of the rows that a FULL
+    makes inactive so many by table are named in the outcome as `named_keys` says.
     """
 
     file_id: int
@@ -53,6 +55,7 @@ class Delivery:
     shrink_limit_percent: float
     is_approved: bool
     corrections: Sequence[Mapping[int, str]]
+    named_keys: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class Outcome:
     """What became of a file's rows: `rows_read` is the sum of the other three.
 
     Outdated rows and rows that changed nothing count as loaded. `unparked` has, by file_id, the rows of other
-    files that no longer wait; `tried`, by fix, the lines whose refused rows it changed, and which went in.
+    files that no longer wait; `tried`, by fix, the lines whose refused rows it changed, and which went in;
+    `losses`, of a FULL, what it made inactive.
     """
 
     rows_read: int
@@ -69,6 +73,7 @@ class Outcome:
     rows_parked: int
     unparked: Mapping[int, int]
     tried: Sequence[Mapping[int, bool]]
+    losses: Sequence[Loss] = ()
 
 
 class NeedsApproval(NotLoaded):
@@ -98,8 +103,8 @@ class _Load:
         self._join = Join(connection, delivery.ranks, self._activity)
         self._parking = Parking(connection, catalog, self._join, self._activity)
         self._keys_unreadable = 0
-        # Lines of which a refused row told its key: as it came, or corrected in vain.
-        self._keys_read: set[int] = set()
+        # By line, the keys that refused rows told: as they came, or corrected in vain.
+        self._keys_read: dict[int, str] = {}
 
     def run(self, data: BinaryIO) -> Outcome:
         dialects.check(self._connection)
@@ -107,12 +112,13 @@ class _Load:
         delivery = self._delivery
         full = None
         if delivery.mode == FULL:
-            full = Full(self._activity, self._api, delivery.stream, delivery.version)
+            full = Full(
+                self._activity, self._api, delivery.stream, delivery.version, named_keys=delivery.named_keys
+            )
         for batch in self._examination.batches(data):
             self._take(batch)
         self._parking.settle()
-        if full is not None:
-            self._finish(full)
+        losses = [] if full is None else self._finish(full)
         examined = self._examination
         left = self._parking.left
         rows_parked = self._parking.parked - left.pop(self._delivery.file_id, 0)
@@ -123,13 +129,13 @@ class _Load:
             rows_parked=rows_parked,
             unparked=dict(left),
             tried=examined.tried,
+            losses=losses,
         )
 
     def _take(self, batch: Checked) -> None:
         """Load a batch; once the file is refused, there is nothing to do but to go on to its end."""
         if self._examination.is_refused:
             return
-        reject_rows(self._connection, self._delivery.file_id, batch.rejects)
         columns, refusals = batch.columns, batch.refusals
         fields = {field.column: values for field, values in zip(self._api.fields, columns, strict=True)}
         all_rows = Rows(
@@ -142,8 +148,9 @@ class _Load:
         )
         if batch.are_corrections:
             self._join.start_over()
+        self._keys_read |= self._keys_of_refused(all_rows, batch)
+        reject_rows(self._connection, self._delivery.file_id, batch.rejects, self._keys_read)
         if self._delivery.mode == FULL:
-            self._keys_read |= self._hold_refused(all_rows, batch)
             # A blank row hides no key: had it been somebody's, it would say whose.
             self._keys_unreadable += sum(
                 not isinstance(reject, Stray) and reject.line not in self._keys_read
@@ -155,24 +162,29 @@ class _Load:
                 self._join.make_parent(reference, self._catalog.created[reference.parent], rows)
             self._parking.receive(self._api, rows)
 
-    def _hold_refused(self, rows: Rows, batch: Checked) -> set[int]:
-        """A refused row of a FULL counts as held by it, if its key can be read (contract L6).
+    def _keys_of_refused(self, rows: Rows, batch: Checked) -> dict[int, str]:
+        """By line the keys, in the most specific table, of the refused rows of which they can be read.
 
-        So does one that was corrected, whether the correction came before or after it. Returns the lines
-        that have a key in the most specific table.
+        Such a row of a FULL counts as held by it (contract L6). So does one that was corrected, whether the
+        correction came before or after it.
         """
-        readable: set[int] = set()
+        if not batch.refusals:
+            return {}
         for table in self._api.tables:
             readable = {i for i, refusal in batch.refusals.items() if refusal.columns.isdisjoint(table.key)}
-            self._activity.mentioned(self._api, table, rows.only(readable))
-        return {batch.numbers[i] for i in readable}
+            held = rows.only(readable)
+            if self._delivery.mode == FULL:
+                self._activity.mentioned(self._api, table, held)
+        return dict(zip(held.lines, map(row_key, held.keys(self._api.most_specific.key)), strict=True))
 
-    def _finish(self, full: Full) -> None:
+    def _finish(self, full: Full) -> list[Loss]:
+        losses = full.finish()
         why_not = objection(
-            full.finish(),
+            losses,
             good_rows=self._examination.rows_read - self._examination.rows_rejected,
             unreadable_keys=self._keys_unreadable,
             limit_percent=self._delivery.shrink_limit_percent,
         )
         if why_not and not self._delivery.is_approved:
             raise self._examination.not_loaded(NeedsApproval, why_not)
+        return losses

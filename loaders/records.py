@@ -6,7 +6,7 @@ transaction (contract L1) and one migration makes them all. Their columns must n
 Texts compare character by character everywhere: `abc`, `ABC` and `abc ` are three keys (contract L3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -93,7 +93,12 @@ rejected_row = Table(
     Column("field", Exact(100)),
     Column("reason", Exact(_LONGEST_REASON), nullable=False),
     Column("raw", LongText, nullable=False),
+    # The key of the API's most specific table, as a JSON list; None where it could not be read.
+    Column("row_key", Exact(LONGEST_ROW_KEY)),
+    # 1 once a later row has made it good, so that nobody has to look at it any more.
+    Column("made_good", SmallInteger),
     Index("inbox_rejected_row_file", "file_id", "line"),
+    Index("inbox_rejected_row_open", "made_good", "file_id"),
     **INNODB,
 )
 
@@ -151,8 +156,10 @@ barrier = Table(
 )
 
 
-def reject_rows(connection: Connection, file_id: int, rejects: Sequence[Reject]) -> None:
-    """Record refused rows of a file (contract L4)."""
+def reject_rows(
+    connection: Connection, file_id: int, rejects: Sequence[Reject], keys: Mapping[int, str] | None = None
+) -> None:
+    """Record refused rows of a file (contract L4); `keys` has, by line, those that could be read."""
     if rejects:
         connection.execute(
             insert(rejected_row),
@@ -164,6 +171,7 @@ def reject_rows(connection: Connection, file_id: int, rejects: Sequence[Reject])
                     # It may list all the codes of a field.
                     "reason": r.reason[:_LONGEST_REASON],
                     "raw": r.raw,
+                    "row_key": (keys or {}).get(r.line),
                 }
                 for r in rejects
             ],

@@ -31,9 +31,9 @@ from server.names import (
 from server.outlook import Outlook, View
 from server.pending import Entry, Pending
 from server.sent import SHOWN_AT_MOST, SHOWN_SECONDS, Sent
-from server.sequence import Arrival, Holder, Verdict, Version, judge
+from server.sequence import Arrival, Holder, Verdict, Version, is_taken, judge
 from server.spool import Receipt, Spool, Undone, utc_now
-from server.states import State
+from server.states import Cause, State
 from server.upload import Upload, UploadCut
 from server.uploads import Uploads
 from server.users import User
@@ -206,16 +206,16 @@ class Acceptance:
         try:
             name = self._name(proto.name, user)
         except NameRefused as error:
-            return self._refuse(proto, shown(proto.name), str(error), last_look)
+            return self._refuse(proto, shown(proto.name), Cause.BAD_NAME, str(error), last_look)
         if name.source not in user.sources:
-            reason = f"{user.name} may not push files of {name.source}"
-            return self._refuse(proto, str(name), reason, last_look)
+            reason = answers.not_allowed(user.name, name.source)
+            return self._refuse(proto, str(name), Cause.NOT_ALLOWED, reason, last_look)
         proto = replace(proto, source=None if name.sequence else name.source)
         # One at a time per number: a second copy must not hear "already received" of what is not durable yet.
         with self._turns.hold((name.source, name.sequence if name.has_own_number else str(name))):
             verdict, sentence = self._judge(Entry.of(name, proto))
             if verdict is Verdict.CONFLICT:
-                return self._refuse(proto, str(name), sentence, last_look)
+                return self._refuse(proto, str(name), Cause.CONFLICT, sentence, last_look)
             receipt = replace(proto, id=self._spool.new_id(proto.data))
             self._spool.accept(receipt, last_look)
             _afterwards(lambda: self._pending.add(name, receipt))
@@ -273,7 +273,13 @@ class Acceptance:
         name = entry.name
         # The spool first: what is registered in between is then seen at least once.
         waiting = [earlier.sha256_lf for earlier in self._pending.of(name)]
+        to_mend = self._pending.of(name.mended) if name.is_fix else []
         view = self._look(name)
+        if name.is_fix:
+            holders = [view.holder if view else None, *map(self._as_holder, to_mend)]
+            holder = next((holder for holder in holders if holder is not None), None)
+            if holder is not None and is_taken(holder, str(name.mended)):
+                return Verdict.CONFLICT, answers.conflict(name, holder.name)
         if unnumbered.came_before(name, entry.sha256_lf, waiting, view):
             return Verdict.DUPLICATE, answers.already_received(name)
         return Verdict.IN_TURN, unnumbered.sentence(name, self._stranger(name), view)
@@ -313,7 +319,7 @@ class Acceptance:
     def _stage(self, proto: Receipt, last_look: LastLook) -> Answer:
         if len(proto.name) > _LONGEST_TEMPORARY_NAME or not proto.name.isprintable():
             reason = f"a temporary name has at most {_LONGEST_TEMPORARY_NAME} characters, all printable"
-            return self._refuse(proto, shown(proto.name), reason, last_look)
+            return self._refuse(proto, shown(proto.name), Cause.BAD_NAME, reason, last_look)
         note = replace(proto, id=self._spool.new_id(proto.data))
         self._spool.stage(note, last_look)
         _afterwards(lambda: self.uploads.show(note))
@@ -321,11 +327,11 @@ class Acceptance:
         _say("stage", sentence, note)
         return Answer(226, sentence)
 
-    def _refuse(self, proto: Receipt, name: str, reason: str, last_look: LastLook) -> Answer:
+    def _refuse(self, proto: Receipt, name: str, cause: Cause, reason: str, last_look: LastLook) -> Answer:
         """Say no for good, and keep the bytes for the operator within the quota (contract N4)."""
         with self._turns.hold("refused"):
             data = self._spool.keep_refused(proto.data, proto.sha256, self._inbox.refused_quota)
-            receipt = replace(proto, id=self._spool.new_id(data), data=data, refusal=reason)
+            receipt = replace(proto, id=self._spool.new_id(data), data=data, refusal=reason, cause=cause)
             self._spool.accept(receipt, last_look)
         _afterwards(self._spool.nudge)
         fate = (

@@ -4,12 +4,10 @@ Each verb that changes something names the files that it would touch, changes th
 safe to repeat, and wakes the loader.
 """
 
-import getpass
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +15,42 @@ from sqlalchemy import Connection, Row, select
 
 from loaders.full import undo
 from loaders.shapes import Catalog
-from server import explanation, hours, incidents, journal, ledger, schema, views
+from server import (
+    approval,
+    copies,
+    explanation,
+    fixes,
+    hours,
+    incidents,
+    journal,
+    ledger,
+    numbering,
+    schema,
+    views,
+)
 from server.apis import load_catalog
 from server.conditions import Facts
 from server.config import Settings, load_settings
 from server.database import Database
-from server.errors import InboxError, UsageError
+from server.decisions import Approved, Corrected, Decision, Touched
+from server.errors import UsageError
 from server.intake import Intake
 from server.journal import Journal, must_have_ledger
+from server.loading import Loading
 from server.migrate import is_prepared, prepare
-from server.names import FIRST_SEQUENCE, LAST_SEQUENCE, Mode, parse_shown
+from server.names import FIRST_SEQUENCE, Mode
 from server.rebuild import Progress, Rebuilt, rebuild
-from server.sequence import REPLACEABLE, Range, Scope, Version, gaps, stream_called, version_of
+from server.sequence import Range, Scope
 from server.spool import Spool
 from server.states import Cause, Event, State, leaving_by
-from server.upload import Sender, Upload
+from server.users import list_users
 
-_BLOCK_BYTES = 256 * 1024
+__all__ = ["Approved", "Corrected", "Decision", "Inbox", "Touched"]
 
 REPLAYABLE = leaving_by(Event.REPLAYED)
 WITHDRAWABLE = leaving_by(Event.WITHDRAWN)
 
 _RELEASABLE = (State.HELD, State.DEFERRED, State.READY)
-
-# Numbers are given up ahead of time by the dozen; by the hundred thousand, a digit was mistyped.
-FAR_AHEAD = 100_000
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Who decides, why, and whether it is only tried."""
-
-    by: str = field(default_factory=getpass.getuser)
-    reason: str = "no reason was given"
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class Touched:
-    """One file and what happens to it."""
-
-    id: int
-    name: str
-    was: str
-    becomes: str
 
 
 class _DryRun(Exception):
@@ -73,6 +63,7 @@ class Inbox:
 
     Attributes:
         waiting: told what is ahead when a command has to wait for its turn to write.
+        conf: the settings folder, where its users are; without one it has none.
     """
 
     settings: Settings
@@ -80,6 +71,7 @@ class Inbox:
     database: Database
     catalog: Catalog
     waiting: Callable[[str], None] | None = None
+    conf: Path | None = None
 
     @classmethod
     def open(
@@ -94,7 +86,7 @@ class Inbox:
         settings = load_settings(conf)
         spool = Spool(settings.inbox.spool)
         spool.create()
-        inbox = cls(settings, spool, Database(settings.database_url), load_catalog(settings), waiting)
+        inbox = cls(settings, spool, Database(settings.database_url), load_catalog(settings), waiting, conf)
         if not is_prepared(inbox.database):
             prepare(inbox.database, inbox.catalog)
         if not may_be_lost:
@@ -105,7 +97,15 @@ class Inbox:
     @property
     def intake(self) -> Intake:
         """Judges files as the loader does."""
-        return Intake(self.settings, lambda: frozenset(self.catalog), self.spool)
+        return Intake(self.settings, lambda: frozenset(self.catalog), self.spool, self._may_push)
+
+    def _may_push(self, user: str, source: str) -> bool:
+        return source in self._sources(user)
+
+    def _sources(self, user: str | None = None) -> set[str]:
+        """The sources that users, or one of them, may push today."""
+        users = [] if self.conf is None else list_users(self.conf)
+        return {source for found in users if user in (None, found.name) for source in found.sources}
 
     # --- looking -------------------------------------------------------------------------------------
 
@@ -160,50 +160,33 @@ class Inbox:
                         f"{row.name} (file {row.id}) is {row.state}; there is nothing to replay."
                     )
             rows += _files_in(connection, states, sources)
+            # A fix loads with its file, and so does that file again.
+            concerned = {row.id: row for row in [*rows, *_mended_by(connection, rows)]}
             for row in rows:
                 self.intake.rejudge(connection, row, now, by=decision.by, reason=decision.reason)
-            return _touched(connection, rows)
+            return _touched(connection, list(concerned.values()))
 
     def replace_with(self, text: str, path: Path, decision: Decision) -> Touched:
-        """Accept a corrected copy of a file from this machine, as if its sender had sent it (A7, E3).
-
-        Args:
-            text: a file by id or name.
-            path: the whole file, or corrected rows of it if it ends in `.fix`.
-            decision: who and why.
+        """Accept a corrected copy of a file from this machine, as if its sender had sent it; see `copies`.
 
         Raises:
             UsageError: the file has no number, or one that no corrected copy can take.
             OSError: the copy cannot be read, or the spool cannot be written.
         """
+        with path.open("rb"):
+            # That it is missing is told before all else.
+            pass
         with self.database.read() as connection:
             row = self.find(connection, text)
-        name = None if row.api is None else parse_shown(row.name)
-        if name is None or not row.holder:
-            raise UsageError(f"{row.name} (file {row.id}) has no number that a corrected copy could take.")
-        if path.suffix.lower() == ".fix":
-            name = name.fix
-        elif row.state not in REPLACEABLE:
-            raise UsageError(
-                f"{row.name} (file {row.id}) is {row.state}, and another file cannot take its number.",
-                todo="Corrected rows of it can come in a file that ends in .fix.",
+            return copies.take(
+                connection,
+                row,
+                path,
+                settings=self.settings,
+                spool=self.spool,
+                catalog=self.catalog,
+                decision=decision,
             )
-        if not decision.dry_run:
-            self._accept_copy(path, str(name), decision)
-        return Touched(row.id, row.name, row.state, State.REPLACED if not name.is_fix else row.state)
-
-    def _accept_copy(self, path: Path, name: str, decision: Decision) -> None:
-        with path.open("rb") as copied:
-            upload = Upload(self.spool, Sender(decision.by, "", name), self.settings.inbox.max_file_size)
-            try:
-                for block in iter(lambda: copied.read(_BLOCK_BYTES), b""):
-                    upload.write(block)
-                receipt = upload.make_durable()
-            except (OSError, InboxError):
-                upload.discard()
-                raise
-        self.spool.accept(replace(receipt, id=self.spool.new_id(receipt.data)))
-        self.spool.nudge()
 
     def withdraw(self, names: Sequence[str], decision: Decision) -> list[Touched]:
         """Set files aside that shall not load; their numbers stay taken.
@@ -217,29 +200,49 @@ class Inbox:
                 if row.state not in (*WITHDRAWABLE, State.WITHDRAWN):
                     raise UsageError(f"{row.name} (file {row.id}) is {row.state} and cannot be withdrawn.")
                 ledger.move(connection, row.id, Event.WITHDRAWN, now, by=decision.by, reason=decision.reason)
+                if row.reason and decision.reason == Decision.reason:
+                    # What was wrong with it says more than that nobody said why it was set aside.
+                    ledger.change(connection, row.id, reason=row.reason)
             return _touched(connection, rows)
 
-    def approve(self, names: Sequence[str], decision: Decision) -> list[Touched]:
-        """Let FULLs load whatever they make inactive (contract L6), also ahead of time.
+    def dismiss(self, names: Sequence[str], decision: Decision) -> list[Touched]:
+        """Say that nobody needs to look at the refused rows of files any more (contract E1).
+
+        Raises:
+            UsageError: a file is not loaded, or none of its rows was refused.
+        """
+        with self._deciding("dismissing refused rows", decision) as (connection, now):
+            rows = [self.find(connection, name) for name in names]
+            for row in rows:
+                if row.state != State.LOADED or not row.rows_rejected:
+                    raise UsageError(f"{row.name} (file {row.id}) is {_without_refused_rows(row)}.")
+                if row.rows_dismissed == row.rows_rejected:
+                    continue
+                ledger.change(connection, row.id, rows_dismissed=row.rows_rejected)
+                ledger.note(
+                    connection, now, event="dismissed", file_id=row.id, by=decision.by, reason=decision.reason
+                )
+            return _touched(connection, rows)
+
+    def approve(self, names: Sequence[str], decision: Decision) -> list[Approved]:
+        """Let FULLs load whatever they make inactive (contract L6), also ahead of time; see `approval`.
 
         Raises:
             UsageError: a file is no FULL, or can load no more.
         """
+        loading = Loading(self.settings, self.spool, self.catalog)
         with self._deciding("approving", decision) as (connection, now):
-            rows = [self.find(connection, name) for name in names]
-            for row in rows:
-                if row.mode != Mode.FULL or row.state in (State.DUPLICATE, State.REPLACED):
-                    what = row.state if row.mode == Mode.FULL else "no FULL"
-                    raise UsageError(f"{row.name} (file {row.id}) is {what}; there is nothing to approve.")
-                if row.approved:
-                    continue
-                ledger.change(connection, row.id, approved=1)
-                ledger.note(
-                    connection, now, event="approved", file_id=row.id, by=decision.by, reason=decision.reason
+            told = []
+            for row in [self.find(connection, name) for name in names]:
+                losses = approval.approve(
+                    connection, row, self.catalog, now, by=decision.by, reason=decision.reason
                 )
-                if row.cause == Cause.NEEDS_APPROVAL:
-                    ledger.move(connection, row.id, Event.RELEASED, now, by=decision.by, cause=None)
-            return _touched(connection, rows)
+                why_not = None
+                if decision.dry_run and not losses:
+                    losses, why_not = approval.preview(connection, row, self.catalog, loading)
+                [touched] = _touched(connection, [row])
+                told.append(Approved(**{**vars(touched), "reason": why_not}, losses=losses))
+            return told
 
     def release(self, names: Sequence[str], decision: Decision) -> list[Touched]:
         """Let FULLs load before their hours (contract D5), also ahead of time.
@@ -302,53 +305,23 @@ class Inbox:
         Numbers that have arrived or were skipped already are passed over.
 
         Raises:
-            UsageError: no stream can have that name, or the numbers are far ahead of all that has come.
+            UsageError: there can be no such stream, or the numbers are far ahead of all that has come.
         """
         with self._deciding(f"skipping in {stream_name}", decision) as (connection, now):
             stream = self._stream(connection, stream_name, now)
-            wanted = Range(version_of(first, stream.expected), version_of(last, stream.expected))
-            highest = max(ledger.highest(connection, stream.id) or stream.expected, stream.expected)
-            if int(wanted.last) - int(highest) > FAR_AHEAD:
-                raise UsageError(
-                    f"{wanted.last} is more than {FAR_AHEAD:,} ahead of {highest}, where {stream.name} is.",
-                    kept="Nothing was skipped.",
-                    todo=f"If {stream.name} goes on so high, run "
-                    f"`kore-inbox sequence set {stream.name} {wanted.last.next.sequence:07d}`.",
-                )
-            found = _missing_in(connection, stream, wanted)
-            ledger.give_up(connection, stream, found, now, by=decision.by, reason=decision.reason)
-            return found
+            return numbering.skip(
+                connection, stream, first, last, now, by=decision.by, reason=decision.reason
+            )
 
-    def set_sequence(self, stream_name: str, number: int, decision: Decision) -> Version:
-        """Say which number is due; returns it with its epoch, moved on past what has arrived.
-
-        Forwards, what is missing before it is skipped; backwards, a new epoch begins (contract S1).
+    def set_sequence(self, stream_name: str, number: int, decision: Decision) -> numbering.Setting:
+        """Say which number is due (contract S1); see `numbering.set_due`.
 
         Raises:
-            UsageError: the number is none.
+            UsageError: the number is none, or there can be no such stream.
         """
-        if not FIRST_SEQUENCE <= number <= LAST_SEQUENCE:
-            raise UsageError(f"{number} is no number from 0000001 to 9999999.")
         with self._deciding(f"setting {stream_name}", decision) as (connection, now):
             stream = self._stream(connection, stream_name, now)
-            due = Version(stream.expected.epoch, number)
-            if due > stream.expected:
-                missing = _missing_in(connection, stream, Range(stream.expected, due.previous))
-                stream, _ = ledger.give_up(
-                    connection, stream, missing, now, by=decision.by, reason=decision.reason
-                )
-            elif due < stream.expected:
-                start = Version(stream.expected.epoch + 1, number)
-                stream, _ = ledger.move_on(connection, stream, now, start=start)
-                ledger.note(
-                    connection,
-                    now,
-                    event="sequence set",
-                    stream_id=stream.id,
-                    by=decision.by,
-                    reason=f"{start}: {decision.reason}",
-                )
-            return stream.expected
+            return numbering.set_due(connection, stream, number, now, by=decision.by, reason=decision.reason)
 
     def rebuild(self, decision: Decision, progress: Progress) -> Rebuilt:
         """Make a lost ledger anew from the spool; see `rebuild.rebuild`."""
@@ -364,12 +337,8 @@ class Inbox:
         )
 
     def _stream(self, connection: Connection, name: str, now: datetime) -> ledger.Stream:
-        try:
-            stream = stream_called(name, self.settings.sequence.scope)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        return ledger.open_stream(
-            connection, stream, self.settings.source(stream.partition("_")[0]).rank, now
+        return numbering.open_stream(
+            connection, name, self.settings, sources=self._sources(), apis=self.catalog.keys(), now=now
         )
 
     @contextmanager
@@ -396,14 +365,25 @@ def _files_in(connection: Connection, states: Sequence[State], sources: Sequence
     return list(connection.execute(wanted.apply(select(schema.file)).order_by(schema.file.c.id)))
 
 
+def _mended_by(connection: Connection, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """The files that load again with those fixes among some files that are replayed."""
+    found = [
+        fixes.mended(connection, row)
+        for row in rows
+        if row.state in (State.HELD, State.LOADED) and fixes.name_of(row) is not None
+    ]
+    return [row for row in found if row is not None and fixes.loads_again(row)]
+
+
 def _touched(connection: Connection, rows: Sequence[Row[Any]]) -> list[Touched]:
-    return [Touched(row.id, row.name, row.state, ledger.file_by_id(connection, row.id).state) for row in rows]
+    now = [ledger.file_by_id(connection, row.id) for row in rows]
+    return [
+        Touched(row.id, row.name, row.state, then.state, then.reason)
+        for row, then in zip(rows, now, strict=True)
+    ]
 
 
-def _missing_in(connection: Connection, stream: ledger.Stream, wanted: Range) -> list[Range]:
-    first = max(wanted.first, stream.expected)
-    if first > wanted.last:
-        return []
-    arrived = takewhile(lambda version: version <= wanted.last, ledger.arrived(connection, stream.id, first))
-    # One number beyond the range is taken for arrived, so that the range's own end counts as missing.
-    return list(gaps(first, chain(arrived, [wanted.last.next]), ledger.skips(connection, stream.id, first)))
+def _without_refused_rows(row: Row[Any]) -> str:
+    if row.state != State.LOADED:
+        return f"{row.state}; `kore-inbox withdraw` sets it aside"
+    return "loaded whole; there is nothing to dismiss"

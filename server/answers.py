@@ -120,6 +120,11 @@ def database_away(name: FileName) -> str:
     return f"{name} accepted; the database is away, it will be loaded when it is back."
 
 
+def not_allowed(user: str, source: str) -> str:
+    """Why a file is refused that its sender has no right to send (contract A9)."""
+    return f"{user} may not push files of {source}"
+
+
 def conflict(name: FileName, holder: str) -> str:
     """Why a file is refused whose number belongs to another (contract A7)."""
     if holder == str(name):

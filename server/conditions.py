@@ -13,14 +13,14 @@ from sqlalchemy import Connection, func, select
 from loaders import records
 from loaders.cycles import find_cycles
 from loaders.shapes import Catalog
-from server import fixes, gaps, ledger, schema
+from server import fixes, gaps, ledger, refused_rows, schema
 from server.certificate import WARNING, Pair
 from server.config import Settings
 from server.kinds import Kind
 from server.sequence import Version
 from server.spool import Spool
 from server.states import Cause, State
-from server.wording import age, counted, sentence, size, skip_command
+from server.wording import after_refusal, age, counted, sentence, size, skip_command
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ def _refused(facts: Facts) -> Iterator[Condition]:
             subject=row.name,
             happened=f"{row.name} was refused: {sentence(row.why)}",
             kept="Its bytes are kept." if row.data else "Its bytes are not kept: `refused_quota` is used up.",
-            todo=f"See `kore-inbox show {row.id}`. If it was sent by mistake, `kore-inbox withdraw {row.id}` "
-            f"sets it aside; `kore-inbox replay {row.id}` judges it anew.",
+            todo=after_refusal(row.cause, row.id),
             source=row.source,
         )
 
@@ -135,27 +134,22 @@ def _deferred(facts: Facts) -> Iterator[Condition]:
             subject=row.name,
             happened=f"{row.name} waits for approval. {row.reason}",
             kept="No row of it went in; the file is kept.",
-            todo=f"If the export is right, run `kore-inbox approve {row.id}`; if not, "
-            f"`kore-inbox withdraw {row.id}`, and have the sender export it again.",
+            todo=f"See `kore-inbox approve {row.id} --dry-run`. If the export is right, run "
+            f"`kore-inbox approve {row.id}`; if not, `kore-inbox withdraw {row.id}`, and have the sender "
+            "export it again.",
             source=row.source,
         )
 
 
 def _rejected(facts: Facts) -> Iterator[Condition]:
-    file = schema.file
-    found = select(records.rejected_row.c.file_id).distinct().subquery()
-    query = select(file.c.id, file.c.name, file.c.state, file.c.rows_rejected, file.c.source).join(
-        found, found.c.file_id == file.c.id
-    )
-    # The state is looked at here, or SQLite would walk through all loaded files instead of these few.
-    for row in (row for row in facts.connection.execute(query) if row.state == State.LOADED):
+    for row in refused_rows.open_files(facts.connection):
         yield Condition(
             kind=Kind.REJECTED_ROWS,
             subject=row.name,
             happened=f"{row.name} is loaded without {counted(row.rows_rejected, 'row')}, which had mistakes.",
             kept="The good rows are in; the rejected ones are kept with their reasons.",
             todo=f"See `kore-inbox rejects {row.id}`. Have them sent again, corrected, in a later file or as "
-            f"{row.name}.fix.",
+            f"{row.name.removesuffix('.FIX')}.fix; if they never will be, run `kore-inbox dismiss {row.id}`.",
             source=row.source,
             file_id=row.id,
         )
@@ -220,6 +214,9 @@ def _waiting_fixes(facts: Facts) -> Iterator[Condition]:
         holding = ledger.holder(facts.connection, row.stream_id, Version.of(row.version))
         if holding is None or holding.name != str(name.mended):
             why, todo = "has not arrived", f"Have the sender send {name.mended}"
+            if holding is not None:
+                why = f"has not arrived: its number belongs to {holding.name}"
+                todo = "Have its rows sent in a new file"
         elif holding.state == State.WITHDRAWN:
             why, todo = "was withdrawn", f"Let it in with `kore-inbox replay {holding.id}`"
         else:

@@ -10,7 +10,7 @@ from server import fixes, gaps, ledger
 from server.names import FileName
 from server.sequence import Range, Version
 from server.states import Cause, State
-from server.wording import age, counted, sentence, skip_command
+from server.wording import after_refusal, age, counted, sentence, skip_command
 
 
 def why(
@@ -122,18 +122,13 @@ def _why_deferred(_connection: Connection, row: Row[Any]) -> list[str]:
         ]
     return [
         f"{row.name}, which came at {since}, waits for approval. {row.reason}",
+        f"`kore-inbox approve {row.id} --dry-run` shows what it would make inactive now, with some keys.",
         f"It loads after `kore-inbox approve {row.id}`; `kore-inbox withdraw {row.id}` sets it aside.",
     ]
 
 
 def _why_refused(_connection: Connection, row: Row[Any]) -> list[str]:
-    # It has no number that a corrected file could take over.
-    right = "name that follows the rules" if row.api is None else "number of its own"
-    return [
-        f"{row.name} is refused: {sentence(row.reason)}",
-        f"Have it sent again under a {right}.",
-        f"`kore-inbox withdraw {row.id}` sets this one aside; `kore-inbox replay {row.id}` judges it anew.",
-    ]
+    return [f"{row.name} is refused: {sentence(row.reason)}", after_refusal(row.cause, row.id)]
 
 
 def _why_over(_connection: Connection, row: Row[Any]) -> list[str]:

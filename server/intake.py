@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from loaders import records
-from server import fixes, ledger, schema
+from server import answers, fixes, ledger, schema
 from server.config import Settings
 from server.names import FileName, NameRefused, parse, parse_accepted, parse_shown, split
-from server.sequence import Arrival, Holder, Verdict, Version, judge, stream_of, version_of
+from server.sequence import Arrival, Holder, Verdict, Version, is_taken, judge, stream_of, version_of
 from server.spool import Receipt, Spool
 from server.states import Cause, Event, State
 
@@ -41,11 +41,13 @@ class Intake:
         settings: scope of sequences, integrations, ranks.
         known_apis: the catalog's, asked for each time.
         spool: where the bytes are, to see whether a file begins with another.
+        may_push: whether a user may send files of a source by now; asked where that was the trouble.
     """
 
     settings: Settings
     known_apis: Callable[[], frozenset[str]]
     spool: Spool
+    may_push: Callable[[str, str], bool] = lambda _user, _source: False
 
     def register(self, connection: Connection, receipts: Sequence[Receipt], now: datetime) -> list[str]:
         """Enter receipts and decide about their files; a receipt that is known already changes nothing.
@@ -82,7 +84,7 @@ class Intake:
             return False
         if receipt.refusal is not None:
             file_id = ledger.add_file(connection, receipt, name, now)
-            _refuse(connection, file_id, Cause.CONFLICT, receipt.refusal, now)
+            _refuse(connection, file_id, Cause(receipt.cause or Cause.CONFLICT), receipt.refusal, now)
             return False
         key = stream_of(name, self.settings.sequence.scope)
         stream = streams.get(key) or self._open_stream(connection, name, now)
@@ -122,7 +124,7 @@ class Intake:
         """
         fix = fixes.name_of(row)
         if fix is not None and row.state in (State.HELD, State.LOADED):
-            self._load_mended(connection, row, fix, now, by=by, reason=reason)
+            self._load_mended(connection, row, now, by=by, reason=reason)
             return
         if row.state == State.HELD:
             stream = ledger.stream_by_id(connection, row.stream_id)
@@ -132,10 +134,13 @@ class Intake:
         if state is not State.RECEIVED:
             return
         if row.api is None:
-            _refuse(connection, row.id, Cause.BAD_NAME, row.reason, now)
+            _refuse(connection, row.id, Cause.BAD_NAME, self._refusal(row), now)
+            return
+        if row.cause == Cause.NOT_ALLOWED and not self.may_push(row.sender, row.source):
+            _refuse(connection, row.id, Cause.NOT_ALLOWED, answers.not_allowed(row.sender, row.source), now)
             return
         if fix is not None:
-            self._place_fix(connection, row, fix, now)
+            self._place_fix_anew(connection, row, fix, now)
             return
         name = split(parse_shown(row.name), self.known_apis())
         stream = self._open_stream(connection, name, now)
@@ -155,6 +160,24 @@ class Intake:
                 holder=1 if holding is None else None,
             )
             self._judge(connection, case, stream, holding, now)
+
+    def _refusal(self, row: Row[Any]) -> str:
+        """Why a file was refused for its name; what an operator wrote since then is no reason."""
+        receipt = self.spool.read(row.receipt)
+        if receipt is not None and receipt.refusal is not None:
+            return receipt.refusal
+        try:
+            parse(row.name)
+        except NameRefused as error:
+            return str(error)
+        return row.reason or ""
+
+    def _place_fix_anew(self, connection: Connection, row: Row[Any], fix: FileName, now: datetime) -> None:
+        """Place a fix anew; one that was refused at the door has no place in a stream yet."""
+        stream = self._open_stream(connection, fix, now)
+        version = Version.of(row.version) if row.version else version_of(fix.sequence, stream.expected)
+        ledger.change(connection, row.id, stream_id=stream.id, version=int(version), cause=None)
+        self._place_fix(connection, ledger.file_by_id(connection, row.id), fix, now)
 
     def _name(self, receipt: Receipt) -> FileName:
         """The name of a file that has come; NameRefused if it is none."""
@@ -232,25 +255,33 @@ class Intake:
         return verdict, stream
 
     def _place_fix(self, connection: Connection, row: Row[Any], name: FileName, now: datetime) -> bool:
-        """Let a fix wait for its file, and load that if it can be; whether the fix came before."""
+        """Let a fix wait for its file, and load that if it can be; whether the fix came before.
+
+        Where another file has the number for good, none can come that the fix would correct (contract A7).
+        """
+        holding = ledger.holder(connection, row.stream_id, Version.of(row.version))
+        if holding is not None and is_taken(ledger.as_holder(holding), str(name.mended)):
+            reason = (
+                f"number {name.sequence:07d} belongs to {holding.name} (file {holding.id}), so there is no "
+                f"{name.mended} to correct"
+            )
+            _refuse(connection, row.id, Cause.CONFLICT, reason, now)
+            return False
         for other in ledger.fixes(connection, row.name, row.stream_id, row.version):
             if other.sha256_lf == row.sha256_lf:
                 reason = f"the same bytes as file {other.id}"
                 ledger.move(connection, row.id, Event.SAME_AGAIN, now, reason=reason)
                 return True
         ledger.move(connection, row.id, Event.TOO_EARLY, now, reason=f"it goes in with {name.mended}")
-        self._load_mended(connection, row, name, now, by=row.sender, reason="corrected rows came")
+        self._load_mended(connection, row, now, by=row.sender, reason="corrected rows came")
         return False
 
     def _load_mended(
-        self, connection: Connection, row: Row[Any], name: FileName, now: datetime, *, by: str, reason: str
+        self, connection: Connection, row: Row[Any], now: datetime, *, by: str, reason: str
     ) -> None:
         """Load the file of a fix once more, if it has been loaded or had too many refused rows."""
-        holding = ledger.holder(connection, row.stream_id, Version.of(row.version))
-        if holding is None or holding.name != str(name.mended):
-            return
-        had_too_many = holding.state == State.QUARANTINED and holding.cause == Cause.REJECTED_ROWS
-        if holding.state == State.LOADED or had_too_many:
+        holding = fixes.mended(connection, row)
+        if holding is not None and fixes.loads_again(holding):
             self.rejudge(connection, holding, now, by=by, reason=reason)
 
     def _drop_fixes(self, connection: Connection, row: Row[Any], now: datetime) -> None:

@@ -51,6 +51,7 @@ _FATEFUL = (
     Event.REPLACED,
     Event.WITHDRAWN,
     "approved",
+    "dismissed",
     "released early",
 )
 
@@ -119,7 +120,7 @@ def entry(connection: Connection, since: int) -> Entry | None:
         select(barrier)
         .join(_file, and_(_file.c.stream_id == barrier.c.stream, _file.c.version == barrier.c.version))
         .join(_event, _event.c.file_id == _file.c.id)
-        .where(new, _event.c.event == "undone", barrier.c.api == _file.c.api)
+        .where(new, _event.c.event.in_(["undone", "approved"]), barrier.c.api == _file.c.api)
     )
     rows = {
         _stream.name: _images(connection, select(_stream).where(_stream.c.id.in_(ids))) if ids else [],

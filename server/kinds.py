@@ -7,6 +7,7 @@ class Kind(StrEnum):
     """What an incident is about; with its subject it tells one from another."""
 
     BAD_NAME = "bad name"
+    NOT_ALLOWED = "not allowed"
     CONFLICT = "conflict"
     QUARANTINED = "quarantined"
     GAP = "gap"

@@ -8,6 +8,7 @@ passes is not the file's; it goes up to the caller, who has the group put off (c
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from server.database import passes_by_itself
 from server.spool import Spool
 from server.states import Cause, Event, State
 from server.waves import Ready, is_stuck
+from server.wording import counted
 
 log = logging.getLogger("server.dispatcher")
 
@@ -56,11 +58,7 @@ class Loading:
         started = time.monotonic()
         savepoint = connection.begin_nested()
         try:
-            options = self._settings.reading(row.source)
-            mending = fixes.of(connection, row, self._spool, options)
-            with self._spool.data_path(row.data).open("rb") as data:
-                delivery = self._delivery(row, ranks, options, [fix.corrections.rows for fix in mending])
-                outcome = load(connection, self._catalog, delivery, data)
+            mending, outcome = self._read_in(connection, row, ranks)
         except NotLoaded as fault:
             savepoint.rollback()
             forget_rows(connection, row.id)
@@ -90,6 +88,31 @@ class Loading:
                 time.monotonic() - started,
                 extra={"action": "load", "api": row.api, "sequence": row.sequence, "file_id": row.id},
             )
+
+    def attempt(self, connection: Connection, row: Row[Any], named_keys: int) -> Outcome:
+        """What loading a FULL would do that is approved; the caller undoes it.
+
+        Args:
+            connection: in a write transaction, or a savepoint of one, that is rolled back afterwards.
+            row: of `inbox_file`; the catalog has its API.
+            named_keys: how many keys of the rows that become inactive are to be told, by table.
+
+        Raises:
+            NotLoaded: it would not load.
+            FileNotFoundError: its bytes are gone.
+        """
+        ranks = ledger.ranks(connection)
+        _, outcome = self._read_in(connection, row, ranks, is_approved=True, named_keys=named_keys)
+        return outcome
+
+    def _read_in(
+        self, connection: Connection, row: Row[Any], ranks: Mapping[int, int], **delivered: Any
+    ) -> tuple[list[fixes.Fix], Outcome]:
+        options = self._settings.reading(row.source)
+        mending = fixes.of(connection, row, self._spool, options)
+        with self._spool.data_path(row.data).open("rb") as data:
+            delivery = self._delivery(row, ranks, options, [fix.corrections.rows for fix in mending])
+            return mending, load(connection, self._catalog, replace(delivery, **delivered), data)
 
     def begin(self, connection: Connection, file: Ready, now: datetime) -> bool:
         """Whether a file of the wave may load still: an operator, an earlier file or the hour may forbid."""
@@ -156,6 +179,10 @@ def _record(connection: Connection, row: Row[Any], outcome: Outcome, now: dateti
     )
     for file_id, rows in outcome.unparked.items():
         ledger.count_unparked(connection, file_id, rows)
+        reason = (
+            f"{counted(rows, 'row')} that waited went in, or became void, with {row.name} (file {row.id})"
+        )
+        ledger.note(connection, now, event="unparked", file_id=file_id, reason=reason)
 
 
 def _quarantine(connection: Connection, row: Row[Any], cause: str, reason: str, now: datetime) -> None:

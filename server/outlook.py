@@ -93,15 +93,20 @@ class LedgerOutlook:
             first = ledger.FIRST_EXPECTED
             return View(version=version_of(name.sequence, first), expected=first)
         version = version_of(name.sequence, stream.expected)
-        if not name.has_own_number:
-            if name.is_fix:
-                before = ledger.fixes(connection, str(name), stream.id, int(version))
-            else:
-                before = ledger.last_of(connection, stream.id, name)
-            repeated = frozenset(row.sha256_lf for row in before)
+        if name.is_unsequenced and not name.is_fix:
+            last = ledger.last_of(connection, stream.id, name)
+            repeated = frozenset(row.sha256_lf for row in last)
             return View(version=version, expected=stream.expected, repeated=repeated)
-        held = ledger.arrived(connection, stream.id, stream.expected)
         row = ledger.holder(connection, stream.id, version)
+        if name.is_fix:
+            before = ledger.fixes(connection, str(name), stream.id, int(version))
+            return View(
+                version=version,
+                expected=stream.expected,
+                holder=None if row is None else ledger.as_holder(row),
+                repeated=frozenset(fix.sha256_lf for fix in before),
+            )
+        held = ledger.arrived(connection, stream.id, stream.expected)
         return View(
             version=version,
             expected=stream.expected,

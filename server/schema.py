@@ -70,6 +70,8 @@ file = Table(
     Column("rows_parked", BigId),
     # 1 from every change until its sender can read of it (contract E3), then NULL.
     Column("ack_due", SmallInteger),
+    # So many refused rows an operator has seen and lets be.
+    Column("rows_dismissed", BigId),
     Index("inbox_file_holder", "stream_id", "holder", "version", unique=True),
     Index("inbox_file_number", "source", "sequence"),
     Index("inbox_file_name", "name"),

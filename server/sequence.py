@@ -118,6 +118,7 @@ class Scope(StrEnum):
     API = "api"
 
 
+_UNSEQUENCED = " UNSEQUENCED"
 _EXAMPLES = {Scope.SOURCE: "DT", Scope.INTEGRATION: "DT_KS", Scope.API: "DT_KS_ORDERS"}
 
 
@@ -140,13 +141,18 @@ def stream_called(text: str, scope: Scope) -> str:
     return stream
 
 
+def is_unsequenced_stream(text: str) -> bool:
+    """Whether an operator means the files of a source that the inbox counts itself (contract N7)."""
+    return text.upper().endswith(_UNSEQUENCED)
+
+
 def stream_of(name: FileName, scope: Scope) -> str:
     """The stream that a file belongs to, e.g. `DT`, `DT_KS` or `DT_KS_ORDERS`.
 
     Names without a sequence have one of their own by source, which the inbox counts (contract N7).
     """
     if name.is_unsequenced:
-        return f"{name.source} UNSEQUENCED"
+        return f"{name.source}{_UNSEQUENCED}"
     parts = {
         Scope.SOURCE: (name.source,),
         Scope.INTEGRATION: (name.source, name.integration),
@@ -170,6 +176,11 @@ def version_of(sequence: int, expected: Version) -> Version:
 
 # A number whose file is one of these is given to a corrected file without a question (contract A7).
 REPLACEABLE = frozenset({State.QUARANTINED, State.REFUSED, State.WITHDRAWN})
+
+
+def is_taken(holder: Holder | None, name: str) -> bool:
+    """Whether a number belongs to another file than `name` for good, so that `name` can never have it."""
+    return holder is not None and holder.name != name and holder.state not in REPLACEABLE
 
 
 def judge(version: Version, arrival: Arrival, expected: Version, holder: Holder | None) -> Verdict:

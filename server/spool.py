@@ -55,6 +55,7 @@ class Receipt:
         transfer_type: `A` or `I` for FTP (bytes are stored as they came in both, contract A8).
         proofs: which proofs of completeness the upload passed, by name.
         refusal: why the sender was told 553, or None if the file was accepted.
+        cause: the same as a code for rules, see `states.Cause`.
         source: of an accepted name that has neither source nor sequence, that of its sender (contract N7).
         cut: for the note of an upload that may be resumed, how it was cut (contract A5).
     """
@@ -72,6 +73,7 @@ class Receipt:
     transfer_type: str = "I"
     proofs: dict[str, str] = field(default_factory=dict)
     refusal: str | None = None
+    cause: str | None = None
     source: str | None = None
     cut: str | None = None
 

@@ -49,6 +49,7 @@ class Cause(StrEnum):
     """Why a file is refused, quarantined or deferred, as `inbox_file.cause` has it: for rules, not people."""
 
     BAD_NAME = "bad name"
+    NOT_ALLOWED = "not allowed"
     CONFLICT = "conflict"
     UNKNOWN_API = "unknown API"
     REJECTED_ROWS = "rejected rows"

@@ -1,7 +1,8 @@
 """Names that take no number of their sender's, as the receiver judges them: fixes, unsequenced ones (E3, N7).
 
-Such a file is never late, early or in conflict; all that can be known of it is whether it came before. A fix
-repeats any fix of its file that has the same bytes. An unsequenced file repeats only the one just before it:
+Such a file is never late or early; what can be known of it is whether it came before, and of a fix whether
+its number belongs to another file than the one that it corrects. A fix repeats any fix of its file that has
+the same bytes. An unsequenced file repeats only the one just before it:
 a state that comes back is news.
 """
 

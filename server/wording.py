@@ -4,8 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.sequence import Range
+from server.states import Cause
 
-_NUMBERS = frozenset({"sequence", "first", "last", "next"})
+_AFTER_REFUSAL: Mapping[str, str] = {
+    Cause.BAD_NAME: "Have it sent again under a name that follows the rules.",
+    Cause.NOT_ALLOWED: "If the user shall send such files, give him the source with `kore-inbox user add`; "
+    "then `kore-inbox replay {id}` lets this one in.",
+    Cause.CONFLICT: "Have it sent again under a number of its own. `kore-inbox replay {id}` judges it anew, "
+    "once the file that has its number is set aside.",
+}
+_NUMBERS = frozenset({"sequence", "first", "last", "next", "was_next"})
 
 
 def counted(number: int, noun: str) -> str:
@@ -26,6 +34,11 @@ def size(size_bytes: int) -> str:
             break
         amount, unit = amount / 1000, larger
     return f"{amount:.3g} {unit}"
+
+
+def after_refusal(cause: str, file_id: int) -> str:
+    """What to do about a file that was refused, by the `Cause` of it."""
+    return f"{_AFTER_REFUSAL[cause].format(id=file_id)} `kore-inbox withdraw {file_id}` sets this one aside."
 
 
 def skip_command(stream: str, missing: Range) -> str:

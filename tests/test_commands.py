@@ -129,7 +129,7 @@ def test_why_names_what_a_file_waits_for_and_a_way_out_in_every_state(bench: Ben
     assert why("1")[1:] == ["Rejected: 1 row of it; see `kore-inbox rejects 1`."]
     assert why("2") == ["DT_0000001_KS_CATEGORY.NET (file 2) waits for nothing: the same bytes as file 1."]
     assert "belongs to DT_0000001_KS_CATEGORY.NET (file 1)" in why("3")[0]
-    assert why("3")[1] == "Have it sent again under a number of its own."
+    assert why("3")[1].startswith("Have it sent again under a number of its own.")
     assert "has no API NOSUCH" in why("4")[0]
     assert "`kore-inbox replay 4`" in why("4")[1]
     assert why("5") == ["DT_0000003_KS_CATEGORY.NET (file 5) waits for nothing: replaced by file 6."]
@@ -140,7 +140,7 @@ def test_why_names_what_a_file_waits_for_and_a_way_out_in_every_state(bench: Ben
         "  0000006 to 0000007",
     ]
     assert why("8")[-1].endswith("`kore-inbox skip DT 0000004-0000007`.")
-    assert why("9")[1] == "Have it sent again under a name that follows the rules."
+    assert why("9")[1].startswith("Have it sent again under a name that follows the rules.")
     run("withdraw", "8", "--reason", "a wrong export")
     assert why("8")[0] == "DT_0000008_KS_CATEGORY.NET is withdrawn: a wrong export."
     run("skip", "DT", "4")
@@ -195,7 +195,7 @@ def test_skip_takes_the_name_of_a_stream_whatever_the_scope(
     bench: Bench, run: Run, tmp_path: Path, scope: str, right: str, wrong: str
 ) -> None:
     settings = tmp_path / "conf" / "inbox.toml"
-    settings.write_text(settings.read_text() + f'[sequence]\nscope = "{scope}"\n')
+    settings.write_text(settings.read_text() + f'[sequence]\nscope = "{scope}"\n[sources.DT]\nrank = 1\n')
     assert json_of(run, "skip", right, "1") == [{"stream": right.upper(), "first": 1, "last": 1}]
     code, _, messages = run("skip", wrong, "1")
     assert code == 2
@@ -233,11 +233,17 @@ def test_a_dry_run_changes_nothing(bench: Bench, run: Run) -> None:
     assert [gap["last"] for gap in json_of(run, "gaps")] == [2]
 
 
-def test_sequence_set_forwards_skips_and_backwards_opens_an_epoch(bench: Bench, run: Run) -> None:
-    assert json_of(run, "sequence", "set", "DT", "5") == [{"stream": "DT", "next": 5, "epoch": 0}]
+def test_sequence_set_forwards_skips_and_backwards_opens_an_epoch(
+    bench: Bench, run: Run, tmp_path: Path
+) -> None:
+    settings = tmp_path / "conf" / "inbox.toml"
+    settings.write_text(settings.read_text() + "[sources.DT]\nrank = 1\n")
+    [set_to] = json_of(run, "sequence", "set", "DT", "5")
+    assert (set_to["stream"], set_to["next"], set_to["epoch"]) == ("DT", 5, 0)
     bench.arrive("DT_0000005_KS_CATEGORY.NET", b"A\told\n")
     bench.work()
-    assert json_of(run, "sequence", "set", "DT", "1") == [{"stream": "DT", "next": 1, "epoch": 1}]
+    [set_to] = json_of(run, "sequence", "set", "DT", "1")
+    assert (set_to["stream"], set_to["next"], set_to["epoch"]) == ("DT", 1, 1)
     bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tnew\n")
     bench.work()
     assert [row["category_name"] for row in bench.rows("category")] == ["new"]
@@ -409,7 +415,7 @@ def test_a_refused_file_is_set_aside_as_its_incident_says(bench: Bench, run: Run
     bench.arrive("no name at all", b"x")
     bench.work()
     [incident] = json_of(run, "exceptions")
-    assert "`kore-inbox withdraw 1` sets it aside" in incident["todo"]
+    assert "`kore-inbox withdraw 1` sets this one aside" in incident["todo"]
     assert json_of(run, "withdraw", "1")[0]["becomes"] == "withdrawn"
     assert json_of(run, "exceptions") == []
 
@@ -568,7 +574,8 @@ def test_a_full_that_would_lose_too_much_waits_and_says_why(bench: Bench, run: R
     assert bench.states()[name] == "deferred"
     assert _active(bench) == {"A": 1, "B": 1, "D": 1}
     _, told, _ = run("why", name)
-    assert "waits for approval. It would make inactive 2 of 2 active rows of category: all of them." in told
+    said = "It would make inactive 2 of the 2 active rows that its stream has in category: all of them."
+    assert f"waits for approval. {said}" in told
     assert "kore-inbox approve 2" in told
     [incident] = json_of(run, "exceptions")
     assert (incident["kind"], incident["subject"]) == ("needs approval", name)
@@ -576,9 +583,8 @@ def test_a_full_that_would_lose_too_much_waits_and_says_why(bench: Bench, run: R
 
 def test_an_approved_full_loads_and_its_exception_closes(bench: Bench, run: Run) -> None:
     name = _full_that_loses_all(bench)
-    assert json_of(run, "approve", name, "--dry-run") == [
-        {"id": 2, "name": name, "was": "deferred", "becomes": "ready"}
-    ]
+    [tried] = json_of(run, "approve", name, "--dry-run")
+    assert (tried["id"], tried["name"], tried["was"], tried["becomes"]) == (2, name, "deferred", "ready")
     assert bench.states()[name] == "deferred"
     for _ in range(2):
         run("approve", name, "--reason", "the ERP was cleaned up", "--by", "ann")

@@ -283,7 +283,8 @@ def test_corrected_rows_can_be_given_from_the_operators_disk(bench: Bench, run: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((NAME, "--with", "nosuch.txt"), "cannot take its number"),
+        ((NAME, "--with", "nosuch.txt"), "nosuch.txt: No such file or directory."),
+        ((NAME, "--with", "README.md"), "cannot take its number"),
         ((NAME, "--with", "nosuch.fix"), "nosuch.fix: No such file or directory."),
         ((NAME, "DT_2", "--with", "nosuch.fix"), "--with goes with one FILE."),
         (("--loaded", "--with", "nosuch.fix"), "--with goes with one FILE."),

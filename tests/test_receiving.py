@@ -109,6 +109,19 @@ def test_a_bad_name_is_refused_with_the_reason_and_its_bytes_are_kept_once(
 def test_a_user_pushes_only_his_own_sources(running: Running) -> None:
     assert running.store(ORDERS, b"x", user="other").startswith("553")
     assert running.accepted() == []
+    assert [receipt.cause for receipt in running.receipts()] == ["not allowed"]
+
+
+def test_a_fix_whose_number_another_file_has_is_refused_and_names_that_file(running: Running) -> None:
+    """E3, A7: registered or not; where a corrected file may still take the number, the fix waits for it."""
+    for state, code in ((State.LOADED, "553"), (State.QUARANTINED, "226")):
+        running.outlook.holders[42] = Holder("DT_0000042_KS_CATEGORY.FULL", state, "a", 1, "a")
+        reply = running.store("DT_0000042_KS_ORDERS.NET.fix", b"1\t\t\tA\n")
+        assert reply.startswith(code)
+        assert ("belongs to DT_0000042_KS_CATEGORY.FULL" in reply) is (code == "553")
+    running.store("DT_0000007_KS_CATEGORY.NET", b"A\n")
+    assert running.store("DT_0000007_KS_ORDERS.NET.fix", b"1\t\t\tA\n").startswith("553")
+    assert running.store("DT_0000007_KS_CATEGORY.NET.fix", b"1\t\t\tA\n").startswith("226")
 
 
 def test_an_unknown_api_is_accepted_for_quarantine(running: Running) -> None:

@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from server.admin import Decision, Touched
+from loaders.full import Loss
+from server.admin import Corrected, Decision, Touched
 from server.cli import context
 from server.cli.options import NO_REASON, By, DryRun, File, Json, Reason, Source
 from server.errors import UsageError
@@ -20,6 +21,8 @@ from server.states import State
 
 commands = typer.Typer()
 sequence = typer.Typer(name="sequence", help="The numbers of a stream.", no_args_is_help=True)
+
+_ONLY_TRIED = "Only tried; nothing was changed."
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE…")]
 Stream = Annotated[
@@ -57,9 +60,12 @@ def replay(
     if with_copy is not None:
         if states or len(file or []) != 1:
             raise UsageError("--with goes with one FILE.")
-        _tell_touched([context.inbox().replace_with((file or [])[0], with_copy, decision)], json, dry_run)
+        _tell_copy(context.inbox().replace_with((file or [])[0], with_copy, decision), json, dry_run)
         return
-    _tell_touched(context.inbox().replay(file or [], states, source or [], decision), json, dry_run)
+    touched = context.inbox().replay(file or [], states, source or [], decision)
+    _tell_touched(touched, json, dry_run)
+    if touched and not any(_came_about(file) for file in touched):
+        raise typer.Exit(1)
 
 
 @commands.command()
@@ -75,6 +81,18 @@ def withdraw(
 
 
 @commands.command()
+def dismiss(
+    file: Files,
+    reason: Reason = NO_REASON,
+    by: By = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Close the exception of refused rows that nobody will send again."""
+    _tell_touched(context.inbox().dismiss(file, _decision(reason, by, dry_run)), json, dry_run)
+
+
+@commands.command()
 def approve(
     file: Files,
     reason: Reason = NO_REASON,
@@ -82,8 +100,16 @@ def approve(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Let FULLs load that wait because they would make much inactive."""
-    _tell_touched(context.inbox().approve(file, _decision(reason, by, dry_run)), json, dry_run)
+    """Let FULLs load that wait because they would make much inactive, or put one in force that was undone.
+
+    With --dry-run, how much that is now, and the first keys; meanwhile the loader waits.
+    """
+    approved = context.inbox().approve(file, _decision(reason, by, dry_run))
+    _tell_touched(approved, json, dry_run)
+    if not json:
+        for full in approved:
+            for loss in full.losses:
+                say(f"{full.name}: {_loss(loss)}")
 
 
 @commands.command()
@@ -105,6 +131,7 @@ def undo(
     """Make active again what a FULL made inactive."""
     rows = context.inbox().undo(file, _decision(reason, by, dry_run))
     _tell([{"file": file, "rows_reactivated": rows}], ("file", "rows_reactivated"), json, dry_run)
+    complain(f"It stays undone when it is loaded again; `kore-inbox approve {file}` puts it in force.")
 
 
 @commands.command()
@@ -157,9 +184,27 @@ def sequence_set(
     json: Json = False,
 ) -> None:
     """Say which number is due: forwards skips what is missing, backwards opens a new epoch."""
-    due = context.inbox().set_sequence(source, number, _decision(reason, by, dry_run))
-    record = {"stream": source.upper(), "next": due.sequence, "epoch": due.epoch}
-    _tell([record], ("stream", "next", "epoch"), json, dry_run)
+    setting = context.inbox().set_sequence(source, number, _decision(reason, by, dry_run))
+    record = {
+        "stream": setting.stream,
+        "was_next": setting.was.sequence,
+        "next": setting.due.sequence,
+        "epoch": setting.due.epoch,
+        "given_up": [{"first": part.first.sequence, "last": part.last.sequence} for part in setting.given_up],
+        "files_released": setting.released,
+    }
+    if json:
+        say_json([record])
+    else:
+        told = {**record, "given_up": ", ".join(map(str, setting.given_up)) or "nothing"}
+        show([told], tuple(told), json_wanted=False, empty="")
+    if setting.due.epoch > setting.was.epoch:
+        complain(
+            f"Epoch {setting.due.epoch} of {setting.stream} begins: its files are newer than all that came "
+            "before, whatever their numbers."
+        )
+    if dry_run:
+        complain(_ONLY_TRIED)
 
 
 def _decision(reason: str, by: str | None, dry_run: bool) -> Decision:
@@ -168,7 +213,8 @@ def _decision(reason: str, by: str | None, dry_run: bool) -> Decision:
 
 def _tell_touched(touched: Sequence[Touched], json: bool, dry_run: bool) -> None:
     records = [asdict(file) for file in touched]
-    _tell(records, ("id", "name", "was", "becomes"), json, dry_run, empty="No file is concerned.")
+    columns = ("id", "name", "was", "becomes", "reason")
+    _tell(records, columns, json, dry_run, empty="No file is concerned.")
 
 
 def _tell(
@@ -176,4 +222,34 @@ def _tell(
 ) -> None:
     show(records, columns, json_wanted=json, empty=empty)
     if dry_run:
-        complain("Only tried; nothing was changed.")
+        complain(_ONLY_TRIED)
+
+
+def _tell_copy(touched: Touched, json: bool, dry_run: bool) -> None:
+    """What became of a corrected copy; the exit code is 1 if any of its rows corrects nothing."""
+    if not isinstance(touched, Corrected):
+        _tell_touched([touched], json, dry_run)
+        return
+    columns = ("id", "name", "was", "becomes", "rows_read", "rows_loaded", "rows_rejected")
+    record = {**asdict(touched), "rows_rejected": touched.rows_read - touched.rows_loaded}
+    show([record], columns, json_wanted=json, empty="")
+    for reject in touched.rejects:
+        complain(str(reject))
+    if not touched.comes_about:
+        complain("None of its rows would go in; it was not taken.")
+    elif dry_run:
+        complain(_ONLY_TRIED)
+    if touched.rejects or not touched.comes_about:
+        raise typer.Exit(1)
+
+
+def _came_about(file: Touched) -> bool:
+    """Whether a replay has changed anything for a file."""
+    return file.becomes != file.was and file.becomes not in (State.REFUSED, State.QUARANTINED)
+
+
+def _loss(loss: Loss) -> str:
+    counts = f"{loss.made_inactive:,} of the {loss.active_before:,} active rows that its stream has in"
+    keys = ", ".join(" / ".join(map(str, key)) for key in loss.keys)
+    more = ", …" if loss.made_inactive > len(loss.keys) else ""
+    return f"{counts} {loss.table} become inactive" + (f": {keys}{more}" if keys else ".")

@@ -61,6 +61,7 @@ class Store:
         shrink_limit_percent: float = 20,
         is_approved: bool = False,
         corrections: Sequence[Mapping[int, str]] = (),
+        named_keys: int = 0,
         **options: Any,
     ) -> Outcome:
         """Load one file; a text, bytes, or rows of cells. The version is the file's number unless given."""
@@ -80,6 +81,7 @@ class Store:
             shrink_limit_percent,
             is_approved,
             corrections,
+            named_keys,
         )
         if connection is not None:
             return load(connection, self.catalog, delivery, io.BytesIO(data))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from loaders.full import Loss, objection, undo
+from loaders.activity import Activity
+from loaders.full import Full, Loss, objection, undo
 from loaders.load import NeedsApproval, Outcome
 from tests.loaders.store import CATALOG, Store, customer, item, order, price
 
@@ -139,14 +140,21 @@ def test_an_older_schedule_that_comes_late_stays_inactive(store: Store) -> None:
     ("before", "gone", "good", "unreadable", "expected"),
     [
         (1000, 200, 800, 0, ""),
-        (1000, 201, 799, 0, "It would make inactive 201 of 1,000 active rows of t, more than"),
+        (
+            1000,
+            201,
+            799,
+            0,
+            "It would make inactive 201 of the 1,000 active rows that its stream has in t, more than",
+        ),
         (200, 100, 100, 0, ""),
-        (200, 101, 99, 0, "It would make inactive 101 of 200"),
-        (5, 5, 3, 0, "It would make inactive 5 of 5 active rows of t: all of them."),
+        (200, 101, 99, 0, "It would make inactive 101 of the 200 "),
+        (5, 5, 3, 0, "It would make inactive 5 of the 5 active rows that its stream has in t: all of them."),
         (1000, 1, 999, 1, "while the keys of 1 of its rows cannot be read"),
         (1000, 0, 1000, 1, ""),
         (0, 0, 5, 0, ""),
-        (0, 0, 0, 0, "It has no good row."),
+        (0, 0, 0, 0, "It has no good row. It would make nothing inactive."),
+        (200, 4, 0, 0, "It has no good row. It would make inactive 4 of the 200 active rows"),
     ],
 )
 def test_a_full_that_would_lose_too_much_needs_approval(
@@ -176,15 +184,40 @@ def test_a_row_that_hides_its_key_makes_a_full_wait(store: Store, row: str) -> N
         store.load("CATEGORY", f"A\tone\nB\ttwo\n{row}", version=2, mode="FULL")
 
 
+def test_a_full_names_the_first_keys_of_what_it_makes_inactive(store: Store) -> None:
+    """A row that it refuses under a readable key stays, and so does one that is newer."""
+    store.load("CATEGORY", [["E"], ["B"], ["A"], ["D"], ["C"]], version=1)
+    store.load("CATEGORY", [["Z"]], version=3)
+    rows = f"B\t{'x' * 31}\t\nN\n"
+    outcome = store.load("CATEGORY", rows, version=2, mode="FULL", is_approved=True, named_keys=3)
+    assert outcome.losses == [Loss("category", 6, 4, ("category_id",), (("A",), ("C",), ("D",)))]
+
+
+def test_an_undone_full_is_put_in_force_again_with_the_same_effect(store: Store) -> None:
+    category = CATALOG["CATEGORY"]
+    store.load("CATEGORY", [["A"], ["B"]], version=1)
+    store.load("CATEGORY", [["B"]], version=2, mode="FULL")
+    before = store.rows("category"), store.rows("inbox_barrier")
+    with store.database.write("undoing") as connection:
+        assert Full(Activity(connection), category, 1, 2).reinstate() is None
+        assert undo(connection, category, 1, 2) == 1
+        [loss] = Full(Activity(connection), category, 1, 2).reinstate() or []
+    assert (loss.active_before, loss.made_inactive) == (2, 1)
+    assert (store.rows("category"), store.rows("inbox_barrier")) == before
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ("N1\n", "It would make inactive 3 of 3 active rows of category: all of them."),
-        (f"A\t{'x' * 31}\t\n", "It has no good row."),
-        ("", "It has no good row."),
+        (
+            "N1\n",
+            "It would make inactive 3 of the 3 active rows that its stream has in category: all of them.",
+        ),
+        (f"A\t{'x' * 31}\t\n", "It has no good row. It would make inactive 2 of the 3 active rows"),
+        ("", "It has no good row. It would make inactive 3 of the 3 active rows"),
         (
             "A\tx\nB\n",
-            "It would make inactive 2 of 3 active rows of category, while the keys of 1 of its rows",
+            "2 of the 3 active rows that its stream has in category, while the keys of 1 of its rows",
         ),
     ],
 )

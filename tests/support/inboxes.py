@@ -51,6 +51,7 @@ class Bench:
         *,
         user: str = "erp",
         refusal: str | None = None,
+        cause: str | None = None,
         source: str | None = None,
     ) -> Receipt:
         """What the receiver leaves behind when it has said 226."""
@@ -70,6 +71,7 @@ class Bench:
             sha256_lf=hashlib.sha256(data.replace(b"\r\n", b"\n")).hexdigest(),
             data=receipt_id,
             refusal=refusal,
+            cause=cause,
             source=source,
         )
         self.spool.accept(receipt)

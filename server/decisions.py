@@ -1,0 +1,49 @@
+"""Who decides and why, and what a decision has touched: what goes in and out of an operator's verbs."""
+
+import getpass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from loaders.full import Loss
+from loaders.rejects import Reject
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who decides, why, and whether it is only tried."""
+
+    by: str = field(default_factory=getpass.getuser)
+    reason: str = "no reason was given"
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Touched:
+    """One file and what happens to it; `reason` is why it is where it is then."""
+
+    id: int
+    name: str
+    was: str
+    becomes: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Approved(Touched):
+    """A FULL, and what it makes inactive now: where it is only tried, or was undone before."""
+
+    losses: Sequence[Loss]
+
+
+@dataclass(frozen=True)
+class Corrected(Touched):
+    """A file for which corrected rows were brought: how many, and those that correct nothing."""
+
+    rows_read: int
+    rows_loaded: int
+    rejects: Sequence[Reject]
+
+    @property
+    def comes_about(self) -> bool:
+        """Whether any row goes in, so that the correction was taken."""
+        return self.rows_loaded > 0

@@ -1,0 +1,110 @@
+"""Refused rows that nobody has to look at any more, since what came later made them good (contract E1, L4).
+
+A refused row whose key could be read is made good once a row of that key with a higher mark is in: the sender
+has sent it again, corrected. One that was corrected by a fix is refused no more at all. What a fix could not
+bring in is made good by a later fix of the same file, of which no row was refused. All else is for a person
+to dismiss.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, column, select, table, update
+
+from loaders.keys import Key, among, as_written, chunks, key_of
+from loaders.records import rejected_row
+from loaders.shapes import Api, Catalog, Table
+from server import ledger, schema
+from server.states import State
+
+_file = schema.file
+
+
+def settle(connection: Connection, catalog: Catalog) -> None:
+    """Mark the refused rows of loaded files that were made good since the last time."""
+    query = (
+        select(
+            rejected_row.c.id,
+            rejected_row.c.row_key,
+            rejected_row.c.line,
+            _file.c.api,
+            _file.c.stream_id,
+            _file.c.version,
+        )
+        .join(_file, _file.c.id == rejected_row.c.file_id)
+        .where(
+            rejected_row.c.made_good.is_(None),
+            rejected_row.c.row_key.is_not(None),
+            _file.c.state == State.LOADED,
+        )
+    )
+    rows_of: dict[str, list[Any]] = {}
+    for row in connection.execute(query):
+        rows_of.setdefault(row.api, []).append(row)
+    ranks = ledger.ranks(connection) if rows_of else {}
+    found: list[int] = []
+    for name, rows in rows_of.items():
+        if name in catalog:
+            found += _outdone(connection, catalog[name], rows, ranks)
+    for chunk in chunks(found + _followed(connection)):
+        connection.execute(update(rejected_row).where(rejected_row.c.id.in_(chunk)).values(made_good=1))
+
+
+def open_files(connection: Connection) -> list[Row[Any]]:
+    """Loaded files with refused rows that are neither made good nor dismissed."""
+    waiting = (
+        select(rejected_row.c.file_id)
+        .where(rejected_row.c.made_good.is_(None))
+        .group_by(rejected_row.c.file_id)
+        .subquery()
+    )
+    query = select(_file).join(waiting, waiting.c.file_id == _file.c.id)
+    # The state is looked at here, or SQLite would walk through all loaded files instead of these few.
+    return [
+        row
+        for row in connection.execute(query)
+        if row.state == State.LOADED and (row.rows_rejected or 0) > (row.rows_dismissed or 0)
+    ]
+
+
+def _outdone(connection: Connection, api: Api, rows: Sequence[Any], ranks: Mapping[int, int]) -> list[int]:
+    """The ids of those rows of which a higher one of the same key is in."""
+    marks = _marks(connection, api.most_specific, {key_of(row.row_key) for row in rows}, ranks)
+    return [
+        row.id
+        for row in rows
+        if marks.get(key_of(row.row_key), (-1, 0, 0)) > (ranks[row.stream_id], row.version, row.line)
+    ]
+
+
+def _marks(
+    connection: Connection, target: Table, keys: set[Key], ranks: Mapping[int, int]
+) -> dict[Key, tuple[int, int, int]]:
+    rows = table(target.name, *map(column, (*target.key, "stream", "version", "line")))
+    found: dict[Key, tuple[int, int, int]] = {}
+    for condition in among(rows, target.key, keys):
+        for *key, stream, version, line in connection.execute(select(rows).where(condition)):
+            found[tuple(map(as_written, key))] = (ranks[stream], version, line)
+    return found
+
+
+def _followed(connection: Connection) -> list[int]:
+    """The ids of what earlier fixes left, where a later fix of the same file went in whole."""
+    later = _file.alias()
+    query = (
+        select(rejected_row.c.id)
+        .join(_file, _file.c.id == rejected_row.c.file_id)
+        .join(later, later.c.name == _file.c.name)
+        .where(
+            rejected_row.c.made_good.is_(None),
+            _file.c.holder.is_(None),
+            _file.c.state == State.LOADED,
+            later.c.state == State.LOADED,
+            later.c.stream_id == _file.c.stream_id,
+            later.c.version == _file.c.version,
+            later.c.id > _file.c.id,
+            later.c.rows_rejected == 0,
+        )
+        .distinct()
+    )
+    return list(connection.execute(query).scalars())
