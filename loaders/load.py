@@ -168,14 +168,13 @@ class _Load:
         Such a row of a FULL counts as held by it (contract L6). So does one that was corrected, whether the
         correction came before or after it.
         """
-        if not batch.refusals:
-            return {}
-        for table in self._api.tables:
+        readable: set[int] = set()
+        for table in self._api.tables if batch.refusals else ():
             readable = {i for i, refusal in batch.refusals.items() if refusal.columns.isdisjoint(table.key)}
-            held = rows.only(readable)
             if self._delivery.mode == FULL:
-                self._activity.mentioned(self._api, table, held)
-        return dict(zip(held.lines, map(row_key, held.keys(self._api.most_specific.key)), strict=True))
+                self._activity.mentioned(self._api, table, rows.only(readable))
+        key = [rows.columns[name] for name in self._api.most_specific.key]
+        return {rows.lines[i]: row_key([values[i] for values in key]) for i in readable}
 
     def _finish(self, full: Full) -> list[Loss]:
         losses = full.finish()

@@ -4,7 +4,7 @@ Each verb that changes something names the files that it would touch, changes th
 safe to repeat, and wakes the loader.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,7 +47,7 @@ from server.users import list_users
 
 __all__ = ["Approved", "Corrected", "Decision", "Inbox", "Touched"]
 
-REPLAYABLE = leaving_by(Event.REPLAYED)
+_CAN_BE_REPLAYED = (State.HELD, *leaving_by(Event.REPLAYED))
 WITHDRAWABLE = leaving_by(Event.WITHDRAWN)
 
 _RELEASABLE = (State.HELD, State.DEFERRED, State.READY)
@@ -139,32 +139,68 @@ class Inbox:
     # --- changing ------------------------------------------------------------------------------------
 
     def replay(
-        self, names: Sequence[str], states: Sequence[State], sources: Sequence[str], decision: Decision
+        self,
+        names: Sequence[str],
+        states: Sequence[State],
+        sources: Sequence[str],
+        decision: Decision,
+        *,
+        apis: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> list[Touched]:
         """Judge held files anew, try quarantined ones again, load loaded ones again.
 
         Args:
             names: files by id or name.
-            states: and all files that hold a number in these states,
-            sources: of these sources, if any are named.
+            states: and all files in these states,
+            sources: of these sources, if any are named,
             decision: who and why.
+            apis: and of these APIs, if any are named,
+            since: and received then or later, UTC,
+            until: and received then or before, UTC.
+
+        Returns:
+            the files in the order in which they load, and then those that do not.
 
         Raises:
-            UsageError: a named file cannot be replayed.
+            UsageError: a named file, or no file of a state, can be replayed.
         """
+        for state in states:
+            if state not in _CAN_BE_REPLAYED:
+                can = ", ".join(_CAN_BE_REPLAYED)
+                raise UsageError(f"There is nothing to replay of {state} files; there is of those: {can}.")
+        wanted = views.Filter(states=states, sources=sources, apis=apis, since=since, until=until)
         with self._deciding("replaying", decision) as (connection, now):
             rows = [self.find(connection, name) for name in names]
             for row in rows:
-                if row.state not in (*REPLAYABLE, State.HELD):
+                if row.state not in _CAN_BE_REPLAYED:
                     raise UsageError(
                         f"{row.name} (file {row.id}) is {row.state}; there is nothing to replay."
                     )
-            rows += _files_in(connection, states, sources)
+            if states:
+                query = wanted.apply(select(schema.file)).order_by(schema.file.c.id)
+                rows += connection.execute(query)
             # A fix loads with its file, and so does that file again.
             concerned = {row.id: row for row in [*rows, *_mended_by(connection, rows)]}
             for row in rows:
                 self.intake.rejudge(connection, row, now, by=decision.by, reason=decision.reason)
-            return _touched(connection, list(concerned.values()))
+            return sorted(
+                _touched(connection, list(concerned.values())), key=self._turn(connection, concerned)
+            )
+
+    def _turn(self, connection: Connection, rows: Mapping[int, Row[Any]]) -> Callable[[Touched], Any]:
+        """By what files are sorted so that they are in the order in which they will load (contract D1)."""
+        ranks = ledger.ranks(connection)
+
+        def turn(file: Touched) -> Any:
+            row = rows[file.id]
+            if file.becomes != State.READY or row.api not in self.catalog:
+                return 1, file.id
+            level = self.catalog.level(row.api)
+            return 0, level, ranks.get(row.stream_id, 0), row.version or 0
+
+        return turn
 
     def replace_with(self, text: str, path: Path, decision: Decision) -> Touched:
         """Accept a corrected copy of a file from this machine, as if its sender had sent it; see `copies`.
@@ -356,13 +392,6 @@ class Inbox:
             return
         Journal(self.spool).append(entry)
         self.spool.nudge()
-
-
-def _files_in(connection: Connection, states: Sequence[State], sources: Sequence[str]) -> list[Row[Any]]:
-    if not states:
-        return []
-    wanted = views.Filter(states=states, sources=sources)
-    return list(connection.execute(wanted.apply(select(schema.file)).order_by(schema.file.c.id)))
 
 
 def _mended_by(connection: Connection, rows: Sequence[Row[Any]]) -> list[Row[Any]]:

@@ -6,6 +6,7 @@ here changes anything.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
@@ -44,12 +45,14 @@ FILE_COLUMNS = (
 
 @dataclass(frozen=True)
 class Filter:
-    """Which files; what is empty does not matter."""
+    """Which files; what is empty does not matter. `since` and `until` are UTC, of reception, and included."""
 
     states: Sequence[State] = ()
     sources: Sequence[str] = ()
     apis: Sequence[str] = ()
     limit: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     def apply(self, query: Select[Any]) -> Select[Any]:
         """The query with these conditions."""
@@ -60,6 +63,10 @@ class Filter:
         ):
             if values:
                 query = query.where(column.in_(values))
+        if self.since is not None:
+            query = query.where(_file.c.received_at >= self.since)
+        if self.until is not None:
+            query = query.where(_file.c.received_at <= self.until)
         return query
 
 

@@ -97,9 +97,34 @@ def test_a_replayed_fix_shows_its_file_too(bench: Bench, run: Run) -> None:
     bench.work()
     touched = json_of(run, "replay", f"{NET.format(1)}.FIX", "--dry-run")
     assert [(file["id"], file["was"], file["becomes"]) for file in touched] == [
-        (2, "loaded", "loaded"),
         (1, "loaded", "ready"),
+        (2, "loaded", "loaded"),
     ]
+
+
+@ON_ONE_DATABASE
+def test_a_replay_chooses_by_state_api_and_time_and_lists_in_the_order_of_loading(
+    bench: Bench, run: Run
+) -> None:
+    """D1; among files that load, parents come first."""
+    bench.arrive("DT_0000001_KS_MFG_ITEMS.NET", b"I1\n")
+    bench.arrive(NET.format(2), b"A\tone\n")
+    bench.arrive("DT_0000003_KS_NOSUCH.NET", b"x")
+    bench.arrive(NET.format(4), b"B\ttwo\n")
+    bench.work()
+
+    def replayed(*words: str) -> list[int]:
+        return [file["id"] for file in json_of(run, "replay", "--dry-run", *words)]
+
+    assert replayed("--state", "loaded") == [2, 4, 1]
+    assert replayed("--loaded", "--api", "mfg_items") == [1]
+    assert replayed("--loaded", "--until", "2001-01-01") == []
+    moment = json_of(run, "files")[3]["received_at"][:19]
+    assert 4 in replayed("--loaded", "--since", moment)
+    assert run("replay", "--state", "quarantined", "--state", "loaded", "--dry-run")[0] == 0
+    code, _, messages = run("replay", "--state", "duplicate")
+    assert code == 2
+    assert "nothing to replay of duplicate files" in messages
 
 
 # --- corrected rows ---------------------------------------------------------------------------------------

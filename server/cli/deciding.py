@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from server.states import State
 commands = typer.Typer()
 sequence = typer.Typer(name="sequence", help="The numbers of a stream.", no_args_is_help=True)
 
+_MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
 _ONLY_TRIED = "Only tried; nothing was changed."
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE…")]
@@ -45,24 +47,43 @@ def replay(
         Path | None,
         typer.Option("--with", help="A corrected copy of the one FILE, or corrected rows of it (*.fix)."),
     ] = None,
+    state: Annotated[
+        list[State] | None, typer.Option(help="All files in this state; may be repeated.")
+    ] = None,
     source: Source = None,
+    api: Annotated[list[str] | None, typer.Option(help="Only of this API; may be repeated.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="Only what was received then or later, UTC.", formats=_MOMENTS)
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Only what was received then or before, UTC; a day is its beginning.", formats=_MOMENTS
+        ),
+    ] = None,
     reason: Reason = NO_REASON,
     by: By = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Judge held files anew, try quarantined ones again, load loaded ones again."""
+    """Judge held files anew, try quarantined ones again, load loaded ones again.
+
+    What will load is listed in the order in which it loads. --source, --api, --since and --until choose among
+    the files of the states that are given; files that are named are replayed in any case.
+    """
     chosen = {State.HELD: held, State.QUARANTINED: quarantined, State.LOADED: loaded}
-    states = [state for state, wanted in chosen.items() if wanted]
+    states = [*(state or []), *(flag for flag, wanted in chosen.items() if wanted)]
     if not file and not states:
-        raise UsageError("Name files, or give --held, --quarantined or --loaded.")
+        raise UsageError("Name files, or give --held, --quarantined, --loaded or --state.")
     decision = _decision(reason, by, dry_run)
     if with_copy is not None:
         if states or len(file or []) != 1:
             raise UsageError("--with goes with one FILE.")
         _tell_copy(context.inbox().replace_with((file or [])[0], with_copy, decision), json, dry_run)
         return
-    touched = context.inbox().replay(file or [], states, source or [], decision)
+    touched = context.inbox().replay(
+        file or [], states, source or [], decision, apis=api or [], since=since, until=until
+    )
     _tell_touched(touched, json, dry_run)
     if touched and not any(_came_about(file) for file in touched):
         raise typer.Exit(1)
