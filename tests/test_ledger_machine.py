@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select
 
 from server import ledger, schema
 from server.admin import Decision
-from server.config import Load
+from server.config import Load, Source
 from server.database import Database
 from server.sequence import Version
 from server.states import State
@@ -181,7 +181,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.bench = Bench.make(
             path,
             f"sqlite:///{path / 'inbox.sqlite'}",
-            lambda settings: settings.model_copy(update={"load": Load(max_rejected=0)}),
+            lambda settings: settings.model_copy(
+                update={"load": Load(max_rejected=0), "sources": {"DT": Source()}}
+            ),
         )
         self.bench.database.close()
         self.bench.database = self.database = Mortal(self.bench.database.url)
