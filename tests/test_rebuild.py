@@ -15,7 +15,7 @@ from sqlalchemy import select
 from loaders.tables import target
 from server import schema
 from server.admin import Decision
-from server.config import Load
+from server.config import Load, Source
 from server.errors import UsageError
 from server.journal import Entry, Journal, LedgerLost, must_have_ledger
 from server.rebuild import Rebuilt
@@ -90,7 +90,11 @@ def _without_ids(tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict
 @pytest.fixture
 def lived(tmp_path: Path, database_url: str) -> Iterator[Bench]:
     """An inbox that has seen everything that only a ledger knows."""
-    made = Bench.make(tmp_path, database_url, lambda s: replace_settings(s, load=Load(max_rejected=3)))
+    made = Bench.make(
+        tmp_path,
+        database_url,
+        lambda s: replace_settings(s, load=Load(max_rejected=3), sources={"ZZ": Source()}),
+    )
     plan = Plan(files=130, rows_per_file=6, days=3, fulls=True)
     disturbed = Disturbed(plan, Mishaps(gaps=2, duplicates=3, conflicts=2, late=2, bad_rows=20))
     first = list(disturbed.first())
