@@ -6,12 +6,13 @@ safe to repeat, and wakes the loader.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
+from sqlalchemy.exc import DBAPIError
 
 from loaders.full import undo
 from loaders.shapes import Catalog
@@ -25,13 +26,15 @@ from server import (
     journal,
     ledger,
     numbering,
+    overview,
     schema,
     views,
+    waits,
 )
 from server.apis import load_catalog
 from server.conditions import Facts
 from server.config import Settings, load_settings
-from server.database import Database
+from server.database import Database, passes_by_itself, trouble
 from server.decisions import Approved, Corrected, Decision, Touched
 from server.errors import UsageError
 from server.intake import Intake
@@ -83,16 +86,36 @@ class Inbox:
             SettingsError: the settings cannot be used.
             LedgerLost: the ledger knows nothing of what is in the spool, unless it `may_be_lost`.
         """
+        inbox = cls.beside(conf, waiting)
+        inbox._prepare(may_be_lost=may_be_lost)
+        return inbox
+
+    @classmethod
+    def beside(
+        cls, conf: Path, waiting: Callable[[str], None] | None = None, timeout_seconds: float = 30
+    ) -> "Inbox":
+        """The same without asking the database anything.
+
+        Args:
+            conf: the settings folder.
+            waiting: see `Inbox`.
+            timeout_seconds: see `Database`.
+
+        Raises:
+            SettingsError: the settings cannot be used.
+        """
         settings = load_settings(conf)
         spool = Spool(settings.inbox.spool)
         spool.create()
-        inbox = cls(settings, spool, Database(settings.database_url), load_catalog(settings), waiting, conf)
-        if not is_prepared(inbox.database):
-            prepare(inbox.database, inbox.catalog)
+        database = Database(settings.database_url, timeout_seconds=timeout_seconds)
+        return cls(settings, spool, database, load_catalog(settings), waiting, conf)
+
+    def _prepare(self, *, may_be_lost: bool = False) -> None:
+        if not is_prepared(self.database):
+            prepare(self.database, self.catalog)
         if not may_be_lost:
-            with inbox.database.read() as connection:
-                must_have_ledger(connection, spool)
-        return inbox
+            with self.database.read() as connection:
+                must_have_ledger(connection, self.spool)
 
     @property
     def intake(self) -> Intake:
@@ -112,6 +135,28 @@ class Inbox:
     def find(self, connection: Connection, text: str) -> Row[Any]:
         """A file by id or name; see `views.find_file`."""
         return views.find_file(connection, text, self.settings.sequence.scope)
+
+    def status(self) -> views.Record:
+        """The whole inbox at a glance; while the database is away, what can be seen without it."""
+        waiting = list(waits.beside(self.spool, self.settings.inbox))
+        try:
+            self._prepare()
+            with self.database.read() as connection:
+                found = overview.status(connection)
+                waiting += waits.inside(connection, self.spool.node(), ledger.now_utc())
+        except DBAPIError as error:
+            if not passes_by_itself(error):
+                raise
+            # What the loader has noted says more: since when, and when it tries again.
+            if all(wait.kind != trouble(error) for wait in waiting):
+                waiting.append(waits.no_answer(error, self.database.place))
+            found = overview.UNKNOWN | {"exceptions": 1}
+        return {
+            "waits": [asdict(wait) for wait in waiting],
+            "loader": "running" if self.spool.is_taken("loader") else "not running",
+            "unregistered": len(self.spool.pending_ids()),
+            **found,
+        }
 
     def next_number(self, source: str, integration: str) -> int:
         """What a source would number its next file with: behind all that has come, whatever is missing.

@@ -34,6 +34,12 @@ _PASSING_SQLITE = {
     sqlite3.SQLITE_NOMEM,
     sqlite3.SQLITE_INTERRUPT,
 }
+_TROUBLE_DATABASE = {
+    "database full": {1021, 1114, sqlite3.SQLITE_FULL},
+    "database busy": {1205, 1213, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED},
+    "database read-only": {1290, sqlite3.SQLITE_READONLY},
+}
+_TROUBLE_OS = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk full", errno.EROFS: "disk read-only"}
 _PASSING_OS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOMEM}
 
 
@@ -53,6 +59,26 @@ def is_away(error: BaseException) -> bool:
     if _is_sqlite(error.orig):
         return _code(error.orig) == sqlite3.SQLITE_CANTOPEN
     return error.connection_invalidated or _code(error.orig) in _AWAY_MYSQL
+
+
+def trouble(error: BaseException) -> str:
+    """What kind of fault passes by itself, in a word or two."""
+    if is_away(error):
+        return "database away"
+    if isinstance(error, OSError):
+        return _TROUBLE_OS.get(error.errno or 0, "disk fault")
+    code = _code(getattr(error, "orig", None))
+    return next((kind for kind, codes in _TROUBLE_DATABASE.items() if code in codes), "database fault")
+
+
+def in_words(error: BaseException) -> str:
+    """What a database or a disk says, without the statement and the values that it says it of."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        code, text = _code(error.orig), str(error.orig.args[-1] if error.orig.args else error.orig)
+        return text if code is None else f"{text} ({code})"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _is_sqlite(error: BaseException | None) -> bool:
@@ -99,6 +125,13 @@ class Database:
         else:
             streaming.enable(self.engine)
         self._turn = _WriterLock(Path(str(url.database))) if self.is_sqlite else None
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people, without secrets."""
+        if self.is_sqlite:
+            return str(self.url.database)
+        return f"{self.url.database} on {self.url.query.get('unix_socket') or self.url.host or 'localhost'}"
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:

@@ -25,12 +25,11 @@ from server.acknowledging import Acknowledging
 from server.acks import Acks
 from server.conditions import Facts
 from server.config import Settings
-from server.database import Database, is_away, passes_by_itself
+from server.database import Database, in_words, is_away, passes_by_itself, trouble
 from server.intake import Intake, strangers
 from server.journal import Journal, must_have_ledger
-from server.kinds import Kind
 from server.ledger import now_utc
-from server.loading import Loading, postpone
+from server.loading import RETRY_LAST_SECONDS, Loading, postpone
 from server.migrate import prepare
 from server.names import Mode, parse_shown, split
 from server.notices import Noticeboard
@@ -115,6 +114,7 @@ class Dispatcher:
                         with self.database.read() as connection:
                             must_have_ledger(connection, self.spool)
                     if not self.take_lease():
+                        self._notices.clear()
                         self.stop.wait(SCAN_SECONDS)
                         continue
                     if not started:
@@ -132,18 +132,7 @@ class Dispatcher:
                 except Exception as error:
                     if not passes_by_itself(error):
                         raise
-                    what = "the database is away" if is_away(error) else "a fault that passes"
-                    log.warning(
-                        "%s, next try in %.0f s: %s", what, away_seconds, error, extra={"action": "wait"}
-                    )
-                    self._notices.put(
-                        kind=Kind.DATABASE_AWAY if is_away(error) else "fault",
-                        subject=self.database.url.database or "database",
-                        happened=f"The loader cannot go on: {getattr(error, 'orig', error)}",
-                        kept="Files are accepted all the same, and kept in the spool.",
-                        todo="It goes on by itself when the cause is gone.",
-                        again_seconds=away_seconds,
-                    )
+                    self._tell(error, away_seconds)
                     self.stop.wait(away_seconds)
                     away_seconds = min(away_seconds * 2, AWAY_LAST_SECONDS)
                     started = False
@@ -151,6 +140,19 @@ class Dispatcher:
         finally:
             os.close(nudges)
         self._give_back_lease()
+
+    def _tell(self, error: BaseException, again_seconds: float) -> None:
+        """Say what is waited for, where `status` finds it whatever becomes of the database."""
+        kind, said = trouble(error), in_words(error)
+        log.warning("%s, next try in %.0f s: %s", kind, again_seconds, said, extra={"action": "wait"})
+        self._notices.put(
+            kind=kind,
+            subject=self.database.place,
+            happened=f"The loader cannot go on: {said}.",
+            kept="Files are accepted all the same, and kept in the spool.",
+            todo="It goes on by itself when the cause is gone.",
+            again_seconds=again_seconds,
+        )
 
     def work(self) -> bool:
         """Register what is new and load one wave; returns whether there was anything to do."""
@@ -223,7 +225,7 @@ class Dispatcher:
                     size_bytes=row.size_bytes,
                     is_full=row.mode == Mode.FULL,
                 )
-                for row in ledger.ready_files(connection, self.clock())
+                for row in ledger.ready_files(connection, self.clock(), RETRY_LAST_SECONDS)
             ]
 
     def _settle(self) -> None:

@@ -29,8 +29,8 @@ class Gap:
     holds_back: int
 
     def age_seconds(self, now: datetime) -> float:
-        """How long the gap has been there."""
-        return (now - self.since).total_seconds()
+        """How long the gap has been there; nothing, if the clock was set back meanwhile."""
+        return max(0.0, (now - self.since).total_seconds())
 
 
 def find(connection: Connection, stream_name: str | None = None) -> list[Gap]:

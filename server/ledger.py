@@ -408,12 +408,20 @@ def count_unparked(connection: Connection, file_id: int, rows: int) -> None:
     )
 
 
-def ready_files(connection: Connection, now: datetime) -> list[Row[Any]]:
-    """Files that may load now, those that wait for their next try left out."""
+def ready_files(connection: Connection, now: datetime, longest_wait_seconds: float) -> list[Row[Any]]:
+    """Files that may load now, those that wait for their next try left out.
+
+    Args:
+        connection: to the database.
+        now: UTC.
+        longest_wait_seconds: what is to wait longer was put off before the clock was set back, and may load.
+    """
+    again = _file.c.retry_at
+    latest = now + timedelta(seconds=longest_wait_seconds)
     query = select(
         *(_file.c.id, _file.c.name, _file.c.api, _file.c.mode),
         *(_file.c.stream_id, _file.c.version, _file.c.size_bytes),
-    ).where(_file.c.state == State.READY, (_file.c.retry_at.is_(None)) | (_file.c.retry_at <= now))
+    ).where(_file.c.state == State.READY, again.is_(None) | (again <= now) | (again > latest))
     return list(connection.execute(query))
 
 
@@ -491,6 +499,9 @@ def take_lease(connection: Connection, owner: str, token: str, now: datetime, se
         connection.execute(insert(lease).values(id=1, **values))
         return True
     if row.owner != owner and row.expires_at > now:
+        # One that ends later than any could was taken before the clock was set back; it runs from now on.
+        if row.expires_at > values["expires_at"]:
+            connection.execute(update(lease).where(lease.c.id == 1).values(expires_at=values["expires_at"]))
         return False
     connection.execute(update(lease).where(lease.c.id == 1).values(values))
     return True

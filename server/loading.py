@@ -20,7 +20,7 @@ from loaders.records import forget_rows, reject_rows
 from loaders.shapes import Catalog
 from server import fixes, hours, ledger
 from server.config import Settings
-from server.database import passes_by_itself
+from server.database import in_words, passes_by_itself
 from server.spool import Spool
 from server.states import Cause, Event, State
 from server.waves import Ready, is_stuck
@@ -154,10 +154,17 @@ def postpone(connection: Connection, files: Sequence[Ready], error: Exception, n
             "%s is tried again in %.0f s: %s",
             row.name,
             delay,
-            error,
+            in_words(error),
             extra={"action": "retry", "file_id": row.id},
         )
-        ledger.move(connection, row.id, Event.POSTPONED, now, reason=str(error))
+        said = in_words(error)
+        moved = ledger.move(connection, row.id, Event.POSTPONED, now, reason=said)
+        if moved is None and row.state == State.READY:
+            # A small file: that it was begun was undone with its load.
+            ledger.change(connection, row.id, reason=said)
+            ledger.note(
+                connection, now, event=Event.POSTPONED, file_id=row.id, state=State.READY, reason=said
+            )
         again = now + timedelta(seconds=delay)
         ledger.change(connection, row.id, attempts=row.attempts + 1, retry_at=again)
 

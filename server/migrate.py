@@ -120,4 +120,6 @@ def _one_at_a_time(database: Database) -> Iterator[Connection]:
         try:
             yield connection
         finally:
-            connection.execute(text("SELECT RELEASE_LOCK(:name)"), name)
+            # With a connection that was lost the lock has gone too; to ask would hide why.
+            if not connection.invalidated:
+                connection.execute(text("SELECT RELEASE_LOCK(:name)"), name)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from server import ledger
 from server.config import Settings
-from server.database import Database, is_away, passes_by_itself
+from server.database import Database, in_words, is_away, passes_by_itself
 from server.names import FileName
 from server.sequence import Holder, Range, Version, stream_of, version_of
 
@@ -83,7 +83,7 @@ class LedgerOutlook:
                 # It answers, but the loader has yet to make its tables: no stream is known so far.
                 first = ledger.FIRST_EXPECTED
                 return View(version=version_of(name.sequence, first), expected=first)
-            log.warning("the ledger does not answer: %s", error, extra={"action": "look"})
+            log.warning("the ledger does not answer: %s", in_words(error), extra={"action": "look"})
             self._ask_again_at = time.monotonic() + _PAUSE_SECONDS
             return None
 

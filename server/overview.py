@@ -3,14 +3,13 @@
 from sqlalchemy import Connection, func, select
 
 from loaders import records
-from server import ledger, schema, views
+from server import ledger, schema, views, waits
 from server.states import Event, State
 from server.wording import counted, for_people
 
 
 def status(connection: Connection) -> views.Record:
     """The whole inbox at a glance."""
-    now = ledger.now_utc()
     by_state = select(schema.file.c.state, func.count()).group_by(schema.file.c.state)
     counts: dict[str, int] = dict(connection.execute(by_state).all())
     by_cause = (
@@ -24,10 +23,10 @@ def status(connection: Connection) -> views.Record:
     # From the end of the history, where it is near, instead of the highest of a million files.
     loaded = select(schema.event.c.at).where(schema.event.c.event == Event.COMMITTED)
     last = connection.execute(loaded.order_by(schema.event.c.id.desc()).limit(1)).scalar_one_or_none()
-    lease = connection.execute(select(schema.lease.c.expires_at)).scalar_one_or_none()
     still_open = select(func.count()).select_from(schema.incident).where(schema.incident.c.open == 1)
     exceptions = connection.execute(still_open).scalar_one()
     return {
+        "database": "answers",
         "streams": [
             {"stream": stream.name, "next": stream.expected.sequence, "epoch": stream.expected.epoch}
             for stream in ledger.streams(connection)
@@ -37,16 +36,34 @@ def status(connection: Connection) -> views.Record:
         "deferred": {str(cause): number for cause, number in connection.execute(by_cause)},
         "oldest_ready_at": oldest,
         "last_loaded_at": last,
-        "loader": "active" if lease is not None and lease > now else "not running",
         "exceptions": exceptions,
         "rows_parked": connection.execute(select(func.count()).select_from(records.parked_row)).scalar_one(),
         "unjoined": views.unjoined(connection),
     }
 
 
+# The same where the database does not answer: as many keys, and nothing that could pass for a count.
+UNKNOWN: views.Record = {
+    "database": "away",
+    "streams": None,
+    "gaps": None,
+    "files": None,
+    "deferred": None,
+    "oldest_ready_at": None,
+    "last_loaded_at": None,
+    "exceptions": None,
+    "rows_parked": None,
+    "unjoined": None,
+}
+
+
 def lines(found: views.Record) -> list[str]:
-    """The same in sentences."""
-    said = [f"loader: {found['loader']}"]
+    """The same in sentences, beginning with what is waited for."""
+    said = [f"loader: {found['loader']}", *map(waits.line, found["waits"])]
+    if found["unregistered"]:
+        said.append(f"accepted, and not in the ledger yet: {counted(found['unregistered'], 'file')}")
+    if found["streams"] is None:
+        return [*said, "streams, gaps, files and exceptions can be seen when the database is back"]
     said += [
         f"stream {stream['stream']}: next is {stream['next']:07d}"
         + (f" (epoch {stream['epoch']})" if stream["epoch"] else "")

@@ -1,6 +1,7 @@
 """The spool: received bytes and their receipts on disk, durable before anyone is told (contract A1, A2).
 
     ROLE.lock   held by the one inbox (`serve`), the one receiver, and the one loader of this spool
+    ROLE.notice what a process waits for, see `notices`
     node        a name for this spool among all that share a database
     nudge       a FIFO by which the receiver wakes the loader; only a hint
     data/ID     the bytes of one upload, opened exclusively, never moved, never changed once it has a receipt
@@ -131,6 +132,8 @@ class Spool:
         self._id_lock = threading.Lock()
         self._swept = ""
         self._unreadable: set[Path] = set()
+        # Bytes of uploads that go on; set forward by a day, the clock would call them old.
+        self._in_use: set[str] = set()
 
     def create(self) -> None:
         """Make what is missing.
@@ -156,8 +159,16 @@ class Spool:
 
         Raises:
             SpoolTaken: another process kept the role for the whole time-out.
+            TemporaryFault: the disk does not let it be taken.
         """
-        handle = (self.root / f"{role}.lock").open("ab")
+        try:
+            handle = (self.root / f"{role}.lock").open("ab")
+        except OSError as error:
+            raise TemporaryFault(
+                f"The spool {self.root} cannot be written to: {error.strerror}.",
+                kept="What was accepted is kept.",
+                todo="Look after its disk.",
+            ) from error
         deadline = time.monotonic() + timeout_seconds
         while True:
             try:
@@ -172,6 +183,18 @@ class Spool:
                 time.sleep(0.05)
             else:
                 return handle
+
+    def is_taken(self, role: str) -> bool:
+        """Whether a process holds a role at this moment."""
+        try:
+            with (self.root / f"{role}.lock").open("rb") as handle:
+                # Shared, and only for this moment: whoever starts tries for longer than that.
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        return False
 
     def node(self) -> str:
         """The spool's name among all that share a database; made at random once."""
@@ -222,11 +245,13 @@ class Spool:
     def open_data(self, data_id: str) -> BinaryIO:
         """A new, empty file for bytes; it fails if one is there, whatever its name might point to."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._in_use.add(data_id)
         return os.fdopen(os.open(self.data / data_id, flags, 0o640), "w+b", buffering=0)
 
     def reopen_data(self, data_id: str) -> BinaryIO:
         """The bytes of an upload that was cut, to go on with; no receipt speaks of them."""
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._in_use.add(data_id)
         return os.fdopen(os.open(self.data / data_id, flags), "r+b", buffering=0)
 
     def data_path(self, data_id: str) -> Path:
@@ -236,6 +261,7 @@ class Spool:
     def discard_data(self, data_id: str) -> None:
         """Remove bytes that no receipt speaks of."""
         (self.data / data_id).unlink(missing_ok=True)
+        self._in_use.discard(data_id)
 
     def sync_data_folder(self) -> None:
         """Make the names of all data files so far durable."""
@@ -336,8 +362,11 @@ class Spool:
     def sweep(self, older_than_seconds: float) -> list[str]:
         """Remove what uploads that died have left behind; returns the ids of the data that was removed.
 
-        Data that a receipt or a staging note speaks of is never touched, nor data written to since.
+        Data that a receipt or a staging note speaks of is never touched, nor data written to since, nor that
+        of an upload that goes on in this process.
         """
+        # First of all: what is in use no more has a receipt by now, or is nobody's.
+        in_use = self._in_use.copy()
         before = time.time() - older_than_seconds
         for name in _names(self.aside):
             if _older(self.aside / name, before):
@@ -348,7 +377,7 @@ class Spool:
         # Notes first, receipts next: a staged file that is accepted meanwhile is seen as one or the other.
         staged = {receipt.data for receipt in self.staged_receipts()}
         unspoken = sorted(self.without_receipt(looked_at))
-        dead = [name for name in unspoken if name not in staged and _older(self.data / name, before)]
+        dead = [name for name in unspoken if name not in staged | in_use and _older(self.data / name, before)]
         for name in dead:
             self.discard_data(name)
         # What was spared is looked at again, what has a receipt need not be.
@@ -453,6 +482,7 @@ class Spool:
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
+        self._in_use.discard(receipt.data)
         try:
             _fsync_folder(folder)
         except OSError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from server.config import Settings
 from server.errors import InboxError
+from server.notices import Noticeboard
 from server.process import CANNOT_RUN, log_to_stderr
 from server.spool import Spool
 from server.stopping import asked_to_stop
@@ -35,6 +36,7 @@ _LOOK_SECONDS = 0.2
 class _Child:
     role: str
     conf: Path
+    notices: Noticeboard
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     pause_seconds: float = _FIRST_PAUSE_SECONDS
@@ -51,21 +53,35 @@ class _Child:
         if self.process is None:
             if now >= self.start_at:
                 self._start(now)
-        elif self.process.poll() is not None:
+        elif self.process.poll() is None:
+            if now - self.started_at >= _GOOD_LIFE_SECONDS:
+                self.notices.clear()
+        else:
             if now - self.started_at >= _GOOD_LIFE_SECONDS:
                 self.pause_seconds = _FIRST_PAUSE_SECONDS
             elif self.process.returncode == CANNOT_RUN and self.starts == 1:
                 raise InboxError(f"The {self.role} cannot run, so the inbox ends; it has said why above.")
-            log.error(
-                "the %s ended (%s); it is started again in %.1f s",
-                self.role,
-                _ending(self.process.returncode),
-                self.pause_seconds,
-                extra={"action": "restart"},
-            )
+            self._tell(_ending(self.process.returncode))
             self._forget()
             self.start_at = now + self.pause_seconds
             self.pause_seconds = min(self.pause_seconds * 2, _LAST_PAUSE_SECONDS)
+
+    def _tell(self, ending: str) -> None:
+        log.error(
+            "the %s ended (%s); it is started again in %.1f s",
+            self.role,
+            ending,
+            self.pause_seconds,
+            extra={"action": "restart"},
+        )
+        self.notices.put(
+            kind=f"{self.role} ended",
+            subject=self.role,
+            happened=f"The {self.role} ended ({ending}) within the last minute, and is started again.",
+            kept="What was accepted is kept.",
+            todo="If it goes on, the log says why.",
+            again_seconds=self.pause_seconds,
+        )
 
     def stop(self) -> None:
         """Ask it to finish, and wait for that as long as it takes: a load may not be cut off."""
@@ -105,7 +121,8 @@ def serve(conf: Path, settings: Settings) -> None:
     spool = Spool(settings.inbox.spool)
     spool.create()
     stop = asked_to_stop()
-    children = [_Child(role, conf) for role in ROLES if role != "mailer" or settings.mail.is_on]
+    roles = [role for role in ROLES if role != "mailer" or settings.mail.is_on]
+    children = [_Child(role, conf, Noticeboard(spool, f"serve-{role}")) for role in roles]
     # One lock for the whole inbox, so that a second one is told once, before it has started anything.
     with spool.lock("serve"):
         log.info("starting", extra={"action": "start"})

@@ -9,6 +9,9 @@ from server.admin import Inbox
 from server.config import Settings, conf_folder, load_settings, must_exist
 from server.output import complain
 
+# How long a database is waited for by what has something to do without it.
+LOOK_SECONDS = 3
+
 
 class _Chosen:
     """The settings folder that the command line names."""
@@ -52,6 +55,15 @@ def inbox(*, may_be_lost: bool = False) -> Inbox:
         LedgerLost: the ledger knows nothing of what is in the spool, unless it `may_be_lost`.
     """
     return Inbox.open(conf(), lambda what: complain(f"waiting for: {what}"), may_be_lost=may_be_lost)
+
+
+def inbox_beside_its_database() -> Inbox:
+    """The same for what can be said without the database, which is not waited for.
+
+    Raises:
+        SettingsError: the settings cannot be used.
+    """
+    return Inbox.beside(conf(), timeout_seconds=LOOK_SECONDS)
 
 
 def password(from_stdin: bool, *, confirm: bool) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from server.database import is_away, passes_by_itself
+from server.database import in_words, is_away, passes_by_itself
 from server.errors import InboxError, SettingsError, UsageError
 from server.output import complain
 
@@ -29,9 +29,8 @@ def exit_code(command: Callable[[], int | None]) -> int:
     except DBAPIError as error:
         if not (is_away(error) or passes_by_itself(error)):
             raise
-        complain(
-            f"The database does not answer: {error.orig}. Nothing was changed. Try again when it is back."
-        )
+        said = f"The database does not answer: {in_words(error)}."
+        complain(f"{said} Nothing was changed. Try again when it is back.")
         code = 1
     except BrokenPipeError:
         code = 0

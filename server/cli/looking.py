@@ -25,10 +25,9 @@ def status(
         bool, typer.Option("--fail-on-exceptions", help="Exit with 1 if there is an open exception.")
     ] = False,
 ) -> None:
-    """Streams with their next number, gaps with age, counts by state, oldest ready, last load, exceptions."""
-    inbox = context.inbox()
-    with inbox.database.read() as connection:
-        found = overview.status(connection)
+    """What the inbox waits for, streams with their next number, gaps, files by state, exceptions."""
+    inbox = context.inbox_beside_its_database()
+    found = inbox.status()
     found["drop_folders"] = read_troubles(inbox.spool)
     if json:
         say_json([found])

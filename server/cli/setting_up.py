@@ -18,9 +18,6 @@ from server.output import say
 
 commands = typer.Typer()
 
-# How long `serve` waits for a database, in which it looks for what the catalog cannot have.
-_LOOK_SECONDS = 3
-
 
 @commands.command()
 def init(
@@ -53,7 +50,7 @@ def serve() -> None:
     catalog = load_catalog(settings)
     if (pair := Pair.of(settings.ftp)) is not None:
         pair.context()
-    database = Database(settings.database_url, timeout_seconds=_LOOK_SECONDS)
+    database = Database(settings.database_url, timeout_seconds=context.LOOK_SECONDS)
     with suppress(DBAPIError):
         # The receiver needs no database; where there is none, the loader finds out by itself (contract A4).
         migrate.to_add(database, catalog)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, make_url, select, text
+from sqlalchemy.exc import DBAPIError
 
 from loaders.catalog import read_catalog
 from loaders.records import metadata
@@ -101,6 +102,13 @@ class Bench:
         query = select(schema.file.c.name, schema.file.c.state).order_by(schema.file.c.id)
         with self.database.read() as connection:
             return dict(connection.execute(query).all())
+
+    def states_or_none(self) -> dict[str, str]:
+        """The same, and nothing while the database does not answer."""
+        try:
+            return self.states()
+        except DBAPIError:
+            return {}
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """A target table by key, without what differs from run to run."""

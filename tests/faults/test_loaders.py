@@ -1,0 +1,102 @@
+"""Of several loaders one works, and one that was taken for dead changes nothing (contract D3)."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from server import dispatcher, ledger
+from server.database import Database
+from server.dispatcher import Dispatcher
+from server.spool import Spool
+from tests.faults.test_database import commits
+from tests.support.inboxes import Bench
+
+CATEGORY = "DT_0000001_KS_CATEGORY.NET"
+
+
+def test_a_loader_that_was_taken_for_dead_cannot_commit_when_it_comes_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has marked its file, stands still, and another one takes over and loads it."""
+    monkeypatch.setattr(dispatcher, "SMALL_BYTES", 0)
+    bench.arrive(CATEGORY, b"A\tone\n")
+    slow = bench.loader()
+    slow.register()
+    transaction = slow._transaction
+
+    def stands_still_before(purpose: str) -> Any:
+        if bench.states() == {CATEGORY: "loading"}:
+            bench.work()
+            assert bench.states() == {CATEGORY: "loaded"}
+            was_overtaken.append(purpose)
+        return transaction(purpose)
+
+    was_overtaken: list[str] = []
+    monkeypatch.setattr(slow, "_transaction", stands_still_before)
+    with pytest.raises(ledger.LeaseLost):
+        slow.work()
+    assert was_overtaken == [f"loading {CATEGORY}"]
+    assert commits(bench) == {CATEGORY: 1}
+
+
+def test_a_stopped_process_that_goes_on_finds_its_lease_gone(bench: Bench) -> None:
+    """SIGSTOP and SIGCONT, as a machine that is suspended, or swaps for a minute."""
+    bench.arrive(CATEGORY, b"A\tone\n")
+    bench.database.close()
+    child = os.fork()
+    if child == 0:
+        code = 3
+        try:
+            code = _stop_after_taking_the_lease(bench)
+        finally:
+            os._exit(code)
+    try:
+        _, status = os.waitpid(child, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), status
+        bench.work()
+        assert bench.states() == {CATEGORY: "loaded"}
+        os.kill(child, signal.SIGCONT)
+        _, status = os.waitpid(child, 0)
+        child = 0
+        assert os.waitstatus_to_exitcode(status) == 0, "it has met LeaseLost"
+    finally:
+        if child:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert commits(bench) == {CATEGORY: 1}
+
+
+def _stop_after_taking_the_lease(bench: Bench) -> int:
+    database = Database(make_url(bench.settings.database.url))
+    loader = Dispatcher(bench.settings, bench.spool, database, bench.catalog)
+    assert loader.take_lease()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    try:
+        loader.work()
+    except ledger.LeaseLost:
+        return 0
+    return 4
+
+
+def test_a_second_inbox_on_one_database_stands_by_and_says_so(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a spool of its own it accepts; it loads nothing until the first one has ended."""
+    monkeypatch.setattr(dispatcher, "SCAN_SECONDS", 0)
+    first = bench.loader()
+    spool = Spool(tmp_path / "second")
+    spool.create()
+    second = replace(bench, spool=spool)
+    second.arrive(CATEGORY, b"A\tone\n")
+    standing = Dispatcher(bench.settings, spool, bench.database, bench.catalog)
+    assert not standing.take_lease()
+    assert "another loader" in {wait["kind"] for wait in second.inbox.status()["waits"]}
+    assert "another loader" not in {wait["kind"] for wait in bench.inbox.status()["waits"]}
+    first._give_back_lease()
+    second.work()
+    assert second.states() == {CATEGORY: "loaded"}

@@ -1,0 +1,51 @@
+"""The manual's table of faults: each row is shown by a test, each test of a fault has its row."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
+
+
+def rows() -> list[list[str]]:
+    """The cells of each row."""
+    table = README.partition("## When something fails")[2].partition("\n## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[1:]]
+
+
+def functions_of(paths: list[Path]) -> set[str]:
+    """The names of all test functions."""
+    return {
+        node.name
+        for path in paths
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+# These show how a fault is told of, not what becomes of files.
+BESIDE = {
+    "test_faults_of_a_server_are_told_apart_by_their_codes",
+    "test_the_receiver_asks_a_database_that_is_away_once_in_a_while_and_not_for_each_upload",
+    "test_what_is_swept_later_is_swept_at_last",
+}
+
+
+def test_there_is_a_table() -> None:
+    assert len(rows()) > 30
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row[0]}, {row[1]}")
+def test_each_row_says_all_and_names_a_test_that_exists(row: list[str]) -> None:
+    assert len(row) == 6
+    assert all(row)
+    assert row[5].strip("`") in functions_of(sorted(TESTS.rglob("test_*.py")))
+
+
+def test_each_test_of_a_fault_has_a_row() -> None:
+    named = {row[5].strip("`") for row in rows()}
+    there = functions_of([*sorted((TESTS / "faults").glob("test_*.py"))])
+    assert there - named == BESIDE
