@@ -273,17 +273,23 @@ class Inbox:
         """Set files aside that shall not load; their numbers stay taken.
 
         Raises:
-            UsageError: a file is loaded or loading, so that it is too late.
+            UsageError: a file is loading, or has been loaded, so that it is too late.
         """
         with self._deciding("withdrawing", decision) as (connection, now):
             rows = [self.find(connection, name) for name in names]
             for row in rows:
                 if row.state not in (*WITHDRAWABLE, State.WITHDRAWN):
                     raise UsageError(f"{row.name} (file {row.id}) is {row.state} and cannot be withdrawn.")
+                if row.loaded_at is not None:
+                    raise UsageError(
+                        f"{row.name} (file {row.id}) is to be loaded again; its rows are in since "
+                        f"{row.loaded_at:%Y-%m-%d %H:%M:%S} UTC, and it cannot be withdrawn."
+                    )
                 ledger.move(connection, row.id, Event.WITHDRAWN, now, by=decision.by, reason=decision.reason)
                 if row.reason and decision.reason == Decision.reason:
                     # What was wrong with it says more than that nobody said why it was set aside.
                     ledger.change(connection, row.id, reason=row.reason)
+                ledger.reinstate(connection, row, now)
             return _touched(connection, rows)
 
     def dismiss(self, names: Sequence[str], decision: Decision) -> list[Touched]:

@@ -89,6 +89,8 @@ def _why_ready(_connection: Connection, row: Row[Any]) -> list[str]:
 
 def _why_loaded(connection: Connection, row: Row[Any]) -> list[str]:
     told = [f"{row.name} waits for nothing: it was loaded at {row.loaded_at:%Y-%m-%d %H:%M:%S} UTC."]
+    if row.reason:
+        told.append(f"Since then: {sentence(row.reason)}")
     waiting = records.parked_row
     query = (
         select(waiting.c.waits_table, func.count().label("rows"))

@@ -67,8 +67,7 @@ def of(connection: Connection, row: Row[Any], spool: Spool, options: SourceOptio
     """The fixes of a file, in order of acceptance: each is for the rows that those before it left refused."""
     if row.api is None or name_of(row) is not None:
         return []
-    fixes = ledger.fixes(connection, str(parse_shown(row.name).fix), row.stream_id, row.version)
-    return [Fix(fix.id, _read(spool, fix.data, options)) for fix in fixes]
+    return [Fix(fix.id, _read(spool, fix.data, options)) for fix in _of(connection, row)]
 
 
 def record(connection: Connection, row: Row[Any], fixes: list[Fix], outcome: Outcome, now: datetime) -> None:
@@ -139,6 +138,22 @@ def _judged(
             refused.append(Reject(line, None, reason, text))
         by_earlier |= dict.fromkeys(good, fix.file_id)
         yield fix, len(good), refused
+
+
+def set_aside(connection: Connection, row: Row[Any], reason: str, now: datetime) -> list[str]:
+    """Quarantine the fixes that have not gone in yet, as their file cannot be loaded with them.
+
+    Returns:
+        their names; none if there are none, and it must be the file itself.
+    """
+    new = [fix for fix in _of(connection, row) if fix.state == State.HELD]
+    for fix in new:
+        ledger.move(connection, fix.id, Event.BAD_CONTENT, now, reason=reason, cause=Cause.INTERNAL)
+    return [fix.name for fix in new]
+
+
+def _of(connection: Connection, row: Row[Any]) -> list[Row[Any]]:
+    return ledger.fixes(connection, str(parse_shown(row.name).fix), row.stream_id, row.version)
 
 
 def _read(spool: Spool, data: str, options: SourceOptions) -> Corrections:

@@ -225,6 +225,10 @@ class Intake:
         holder = None if holding is None else ledger.as_holder(holding)
         arrival = self._arrival(case, holder)
         verdict = judge(case.version, arrival, stream.expected, holder)
+        turned_away = [] if holding is None else ledger.turned_away(connection, holding)
+        for other in turned_away:
+            if other.sha256_lf == case.sha256_lf:
+                verdict, holding = Verdict.DUPLICATE, other
         if holding is None:
             stream = self._count(connection, case, stream, now)
         elif verdict is Verdict.REPLACEMENT:
@@ -236,7 +240,14 @@ class Intake:
                 reason=f"replaced by file {case.file_id}",
                 holder=None,
             )
-            records.forget_rows(connection, holding.id)
+            if holding.loaded_at is None:
+                # What is loaded stays until this one is.
+                records.forget_rows(connection, holding.id)
+            for other in turned_away:
+                ledger.move(
+                    connection, other.id, Event.REPLACED, now, reason=f"replaced by file {case.file_id}"
+                )
+                records.forget_rows(connection, other.id)
             if not arrival.begins_with_holder:
                 self._drop_fixes(connection, holding, now)
             ledger.change(connection, case.file_id, holder=1)
@@ -244,7 +255,7 @@ class Intake:
         elif verdict is Verdict.DUPLICATE:
             reason = f"the same bytes as file {holding.id}"
             ledger.move(connection, case.file_id, Event.SAME_AGAIN, now, reason=reason)
-            if holder is not None and holder.state is State.QUARANTINED:
+            if holding.state == State.QUARANTINED:
                 self.rejudge(connection, holding, now, by=case.sender, reason="it came again")
         else:
             reason = (
@@ -281,8 +292,12 @@ class Intake:
     ) -> None:
         """Load the file of a fix once more, if it has been loaded or had too many refused rows."""
         holding = fixes.mended(connection, row)
-        if holding is not None and fixes.loads_again(holding):
-            self.rejudge(connection, holding, now, by=by, reason=reason)
+        if holding is None:
+            return
+        # The fix may be for one that was to take the place of a loaded file, and had too many.
+        newest = [holding, *ledger.turned_away(connection, holding)][-1]
+        if fixes.loads_again(newest):
+            self.rejudge(connection, newest, now, by=by, reason=reason)
 
     def _drop_fixes(self, connection: Connection, row: Row[Any], now: datetime) -> None:
         """The fixes of a file mean nothing for the lines of one that takes its place with other bytes."""
@@ -317,6 +332,7 @@ class Intake:
             ledger.move(
                 connection, case.file_id, Event.UNKNOWN_API, now, reason=reason, cause=Cause.UNKNOWN_API
             )
+            ledger.reinstate(connection, ledger.file_by_id(connection, case.file_id), now)
         elif case.version > stream.expected:
             ledger.move(connection, case.file_id, Event.TOO_EARLY, now, cause=None)
         else:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, insert, literal, select, update
 
 from server import schema
-from server.names import FileName
+from server.names import FileName, parse_shown
 from server.sequence import Holder, Range, Version, advance
 from server.spool import Receipt
 from server.states import Event, State, after, leaving_by
@@ -154,6 +154,50 @@ def holder(connection: Connection, stream_id: int, version: Version) -> Row[Any]
     # Mostly there is none, and PyMySQL takes longer to describe thirty columns than to find no row.
     file_id = connection.execute(query).scalar_one_or_none()
     return None if file_id is None else file_by_id(connection, file_id)
+
+
+def replaced_by(connection: Connection, row: Row[Any]) -> list[Row[Any]]:
+    """The loaded files whose place a file has taken, in the order in which they were loaded.
+
+    Their rows stay until it is loaded (contract A7).
+    """
+    query = select(_file).where(
+        _file.c.stream_id == row.stream_id,
+        _file.c.version == row.version,
+        _file.c.name == row.name,
+        _file.c.state == State.REPLACED,
+        _file.c.loaded_at.is_not(None),
+    )
+    return list(connection.execute(query.order_by(_file.c.loaded_at, _file.c.id)))
+
+
+def turned_away(connection: Connection, row: Row[Any]) -> list[Row[Any]]:
+    """The quarantined files that were to take the place of a loaded one, in order of registration."""
+    query = select(_file).where(
+        _file.c.stream_id == row.stream_id,
+        _file.c.version == row.version,
+        _file.c.name == row.name,
+        _file.c.state == State.QUARANTINED,
+        _file.c.holder.is_(None),
+    )
+    return list(connection.execute(query.order_by(_file.c.id)))
+
+
+def reinstate(connection: Connection, row: Row[Any], now: datetime) -> None:
+    """Give a number back to the loaded file that had it, as the one that took its place will not be loaded.
+
+    Args:
+        connection: in a write transaction.
+        row: the file that is not loaded.
+        now: UTC.
+    """
+    for before in replaced_by(connection, row)[-1:] if row.holder else ():
+        change(connection, row.id, holder=None)
+        reason = f"file {row.id}, which was to take its place, is not loaded"
+        move(connection, before.id, Event.REINSTATED, now, reason=reason, holder=1)
+        name = str(parse_shown(before.name).fix)
+        if any(fix.state == State.HELD for fix in fixes(connection, name, row.stream_id, row.version)):
+            move(connection, before.id, Event.REPLAYED, now, reason="corrected rows came")
 
 
 def fixes(connection: Connection, name: str, stream_id: int, version: int) -> list[Row[Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from loaders.leftovers import take_out
 from loaders.load import Delivery, NeedsApproval, NotLoaded, Outcome, load
 from loaders.options import SourceOptions
 from loaders.records import forget_rows, reject_rows
@@ -58,16 +59,10 @@ class Loading:
         started = time.monotonic()
         savepoint = connection.begin_nested()
         try:
-            mending, outcome = self._read_in(connection, row, ranks)
+            outcome = self._into_tables(connection, row, ranks, now)
         except NotLoaded as fault:
             savepoint.rollback()
-            forget_rows(connection, row.id)
-            reject_rows(connection, row.id, fault.rejects)
-            ledger.change(connection, row.id, rows_read=fault.rows_read, rows_rejected=fault.rows_rejected)
-            if isinstance(fault, NeedsApproval):
-                _defer(connection, row, fault.reason, now)
-            else:
-                _quarantine(connection, row, Cause.REJECTED_ROWS, fault.reason, now)
+            _not_loaded(connection, row, fault, now)
         except FileNotFoundError:
             savepoint.rollback()
             _quarantine(connection, row, Cause.BYTES_MISSING, "its bytes are not in the spool any more", now)
@@ -76,11 +71,14 @@ class Loading:
                 raise
             savepoint.rollback()
             log.exception("%s cannot be loaded", row.name, extra={"action": "load", "file_id": row.id})
-            _quarantine(connection, row, Cause.INTERNAL, f"{type(error).__name__}: {error}", now)
+            reason = f"{type(error).__name__}: {error}"
+            if new := fixes.set_aside(connection, row, reason, now):
+                log.warning("%s is tried without %s", row.name, ", ".join(new), extra={"action": "load"})
+                self.load(connection, file, ranks, now)
+            else:
+                _quarantine(connection, row, Cause.INTERNAL, reason, now)
         else:
             savepoint.commit()
-            _record(connection, row, outcome, now)
-            fixes.record(connection, row, mending, outcome, now)
             log.info(
                 "%s loaded: %d rows in %.3f s",
                 row.name,
@@ -103,6 +101,23 @@ class Loading:
         """
         ranks = ledger.ranks(connection)
         _, outcome = self._read_in(connection, row, ranks, is_approved=True, named_keys=named_keys)
+        return outcome
+
+    def _into_tables(
+        self, connection: Connection, row: Row[Any], ranks: Mapping[int, int], now: datetime
+    ) -> Outcome:
+        """Load a file with its fixes, in the place of those that it has replaced, and write it all down."""
+        replaced = ledger.replaced_by(connection, row)
+        for before in replaced:
+            forget_rows(connection, before.id)
+        mending, outcome = self._read_in(connection, row, ranks)
+        _record(connection, row, outcome, now)
+        fixes.record(connection, row, mending, outcome, now)
+        if replaced:
+            ids = [before.id for before in replaced]
+            gone = take_out(connection, self._catalog, self._catalog[row.api], ids)
+            if gone:
+                _say_taken_out(connection, row, ids, gone, now)
         return outcome
 
     def _read_in(
@@ -192,12 +207,50 @@ def _record(connection: Connection, row: Row[Any], outcome: Outcome, now: dateti
         ledger.note(connection, now, event="unparked", file_id=file_id, reason=reason)
 
 
+def _say_taken_out(
+    connection: Connection, row: Row[Any], replaced: Sequence[int], gone: int, now: datetime
+) -> None:
+    said = (
+        f"{counted(gone, 'row')} of file {', '.join(map(str, replaced))}, cut within a key, taken out; "
+        "if another file had brought that key before, `kore-inbox replay --loaded` brings it back"
+    )
+    ledger.note(connection, now, event="cut row taken out", file_id=row.id, reason=said)
+    log.warning("%s: %s", row.name, said, extra={"action": "load", "file_id": row.id})
+
+
+def _not_loaded(connection: Connection, row: Row[Any], fault: NotLoaded, now: datetime) -> None:
+    """Write down what was found in a file that is not loaded as it is, and have a person look at it."""
+    if row.loaded_at is None:
+        forget_rows(connection, row.id)
+        reject_rows(connection, row.id, fault.rejects)
+        ledger.change(connection, row.id, rows_read=fault.rows_read, rows_rejected=fault.rows_rejected)
+    if isinstance(fault, NeedsApproval):
+        _defer(connection, row, fault.reason, now)
+    else:
+        _quarantine(connection, row, Cause.REJECTED_ROWS, fault.reason, now)
+
+
 def _quarantine(connection: Connection, row: Row[Any], cause: str, reason: str, now: datetime) -> None:
+    if _keep(connection, row, cause, reason, now):
+        return
     ledger.move(connection, row.id, Event.BAD_CONTENT, now, reason=reason, cause=cause)
+    ledger.reinstate(connection, row, now)
     log.warning("%s not loaded: %s", row.name, reason, extra={"action": "quarantine", "file_id": row.id})
 
 
 def _defer(connection: Connection, row: Row[Any], reason: str, now: datetime) -> None:
     """Keep a FULL back until an operator has approved it (contract L6)."""
+    if _keep(connection, row, Cause.NEEDS_APPROVAL, reason, now):
+        return
     ledger.move(connection, row.id, Event.DEFERRED, now, reason=reason, cause=Cause.NEEDS_APPROVAL)
     log.warning("%s waits for approval: %s", row.name, reason, extra={"action": "defer", "file_id": row.id})
+
+
+def _keep(connection: Connection, row: Row[Any], cause: str, reason: str, now: datetime) -> bool:
+    """Leave a file that was loaded before as it was; whether it was (contract L1, L7)."""
+    if row.loaded_at is None:
+        return False
+    said = f"loading it again failed, and its rows stay as they are: {reason}"
+    ledger.move(connection, row.id, Event.KEPT, now, reason=said, cause=cause, attempts=0, retry_at=None)
+    log.warning("%s: %s", row.name, said, extra={"action": "keep", "file_id": row.id})
+    return True

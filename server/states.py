@@ -39,9 +39,11 @@ class Event(StrEnum):
     STARTED = "started"
     COMMITTED = "committed"
     POSTPONED = "postponed"
+    KEPT = "kept as it was"
     BAD_CONTENT = "bad content"
     REPLAYED = "replayed"
     REPLACED = "replaced"
+    REINSTATED = "reinstated"
     WITHDRAWN = "withdrawn"
 
 
@@ -78,8 +80,9 @@ _MOVES: dict[State, dict[Event, State]] = {
     },
     State.HELD: {
         Event.GAP_CLOSED: State.READY,
-        # A fix, with the file that it belongs to.
+        # A fix, with the file that it belongs to; or that cannot load with it.
         Event.WENT_IN: State.LOADED,
+        Event.BAD_CONTENT: State.QUARANTINED,
         Event.REPLACED: State.REPLACED,
         Event.WITHDRAWN: State.WITHDRAWN,
     },
@@ -99,6 +102,8 @@ _MOVES: dict[State, dict[Event, State]] = {
         Event.POSTPONED: State.READY,
         Event.DEFERRED: State.DEFERRED,
         Event.BAD_CONTENT: State.QUARANTINED,
+        # It was loaded before, and could not be again.
+        Event.KEPT: State.LOADED,
     },
     State.QUARANTINED: {
         Event.REPLAYED: State.RECEIVED,
@@ -120,7 +125,10 @@ _MOVES: dict[State, dict[Event, State]] = {
         Event.REPLACED: State.REPLACED,
     },
     State.DUPLICATE: {},
-    State.REPLACED: {},
+    State.REPLACED: {
+        # It was loaded, and the file that took its place was not.
+        Event.REINSTATED: State.LOADED,
+    },
 }
 
 MOVES = MappingProxyType({state: MappingProxyType(moves) for state, moves in _MOVES.items()})

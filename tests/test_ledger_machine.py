@@ -31,14 +31,22 @@ TOP = 12
 
 
 def _content(number: int, kind: str) -> bytes:
-    """Versions compete for three keys; `bad` has a row that is refused, `long` begins with all of `short`."""
+    """Versions compete for three keys; `bad` has a row that is refused, `long` begins with all of `short`.
+
+    So does `worse`, but with a row that is refused.
+    """
     row = f"K{number % 3}\tname {number}"
     return {
         "short": f"{row}\n",
         "long": f"{row}\nEXTRA\tfrom {number}\n",
         "other": f"{row} too\n",
+        "worse": f"{row}\nW{number}\t{'x' * 31}\n",
         "bad": f"B{number}\t{'x' * 31}\n{row}\n",
     }[kind].encode()
+
+
+_KINDS = ["short", "long", "other", "bad", "worse"]
+_BEGINS = {("short", "long"), ("short", "worse")}
 
 
 def _fix(number: int, kind: str) -> bytes:
@@ -78,6 +86,7 @@ class Oracle:
         self.skipped: set[int] = set()
         self.loaded: list[Told] = []
         self.fixes: dict[int, list[Told]] = {}
+        self.turned_away: dict[int, Told] = {}
 
     def fixes_of(self, number: int) -> list[Told]:
         return [fix for fix in self.fixes.get(number, []) if fix.state in ("held", "loaded")]
@@ -109,9 +118,15 @@ class Oracle:
             self.holders[file.number] = file
         elif holder.kind == file.kind:
             file.state = "duplicate"
-        elif holder.state in ("quarantined", "withdrawn") or (holder.kind, file.kind) == ("short", "long"):
+        elif (holder.kind, holder.state, file.kind) == ("short", "loaded", "worse"):
+            # It cannot be loaded, and the first keeps its number.
+            known = self.turned_away.setdefault(file.number, file)
+            file.state = "quarantined" if known is file else "duplicate"
+        elif holder.state in ("quarantined", "withdrawn") or (holder.kind, file.kind) in _BEGINS:
             holder.state = "replaced"
-            if (holder.kind, file.kind) != ("short", "long"):
+            if file.number in self.turned_away:
+                self.turned_away.pop(file.number).state = "replaced"
+            if (holder.kind, file.kind) not in _BEGINS:
                 for fix in self.fixes_of(file.number):
                     fix.state = "replaced"
             self.holders[file.number] = file
@@ -128,7 +143,7 @@ class Oracle:
             if file.state in ("waiting", "held"):
                 if number > self.expected:
                     file.state = "held"
-                elif file.kind == "bad" and self.correction(number) is None:
+                elif file.kind == "worse" or (file.kind == "bad" and self.correction(number) is None):
                     file.state = "quarantined"
                 else:
                     file.state = "loaded"
@@ -238,13 +253,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.oracle.arrive_fix(fix)
         self.bench.work()
 
-    @rule(number=NUMBERS, kind=st.sampled_from(["short", "long", "other", "bad"]))
+    @rule(number=NUMBERS, kind=st.sampled_from(_KINDS))
     def arrive(self, number: int, kind: str) -> None:
         self._arrive(number, kind)
         self.bench.work()
 
     @rule(
-        burst=st.lists(st.tuples(NUMBERS, st.sampled_from(["short", "long", "other", "bad"])), max_size=6),
+        burst=st.lists(st.tuples(NUMBERS, st.sampled_from(_KINDS)), max_size=6),
         steps=st.integers(0, 14),
     )
     def die_at_some_step_of_a_burst(self, burst: list[tuple[int, str]], steps: int) -> None:

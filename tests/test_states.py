@@ -15,8 +15,9 @@ def test_every_event_happens_somewhere() -> None:
     assert all(leaving_by(event) for event in Event)
 
 
-def test_only_duplicate_and_replaced_are_the_end() -> None:
-    assert {state for state, moves in MOVES.items() if not moves} == {State.DUPLICATE, State.REPLACED}
+def test_only_a_duplicate_is_at_its_end_and_a_replaced_file_but_for_one_that_was_loaded() -> None:
+    assert {state for state, moves in MOVES.items() if not moves} == {State.DUPLICATE}
+    assert set(MOVES[State.REPLACED]) == {Event.REINSTATED}
 
 
 @pytest.mark.parametrize("state", State)
