@@ -13,11 +13,11 @@ from loaders.rejects import Reject, shown
 from loaders.tabular import LONGEST_LINE_BYTES
 
 HEADER = "line\tfield\treason\trow"
-# More than anybody mends by hand; the rows are held in memory.
+# More than anybody mends by hand; they are held in memory, good ones and others.
 MOST_ROWS = 100_000
 
 _CELLS_BEFORE = 3
-_LONGEST_NUMBER = 12
+_MOST_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +49,46 @@ def read(data: BinaryIO, options: SourceOptions) -> Corrections:
     """Read corrected rows; of two for one line the later counts."""
     rows: dict[int, str] = {}
     refused: list[Reject] = []
-    for number, line in enumerate(iter(lambda: data.readline(LONGEST_LINE_BYTES), b""), 1):
+    for number, line in enumerate(_lines(data), 1):
         raw = line.decode(options.codec, "backslashreplace").removeprefix("\ufeff").rstrip("\r\n")
         if not raw or (number == 1 and raw.lower().startswith("line\t")):
             continue
-        if (reason := _mistake(line, raw, options.codec)) is not None:
-            refused.append(Reject(number, None, reason, raw))
-        elif len(rows) >= MOST_ROWS:
+        if len(rows) + len(refused) >= MOST_ROWS:
             refused.append(Reject(number, None, f"more than {MOST_ROWS:,} corrected rows", raw))
             break
+        if (reason := _mistake(line, raw, options)) is not None:
+            refused.append(Reject(number, None, reason, raw.replace("\0", "\\x00")))
         else:
             place, *_, row = raw.split("\t", _CELLS_BEFORE)
             rows[int(place)] = row
     return Corrections(rows, tuple(refused))
 
 
-def _mistake(line: bytes, raw: str, codec: str) -> str | None:
+def _lines(data: BinaryIO) -> Iterator[bytes]:
+    """The lines, of those that are too long their beginning."""
+    while line := data.readline(LONGEST_LINE_BYTES + 1):
+        if len(line) <= LONGEST_LINE_BYTES:
+            yield line
+            continue
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = data.readline(LONGEST_LINE_BYTES)
+        yield line
+
+
+def _mistake(line: bytes, raw: str, options: SourceOptions) -> str | None:
     """Why a line holds no corrected row, if it does not."""
+    if len(line) > LONGEST_LINE_BYTES:
+        return f"longer than {LONGEST_LINE_BYTES:,} bytes"
     try:
-        line.decode(codec)
+        line.decode(options.codec)
     except UnicodeDecodeError:
-        return f"it is not {codec}"
+        return f"it is not {options.codec}"
     if "\0" in raw:
         return "it holds a NUL character"
     cells = raw.split("\t", _CELLS_BEFORE)
-    if not (cells[0].isascii() and cells[0].isdecimal() and len(cells[0]) <= _LONGEST_NUMBER):
+    if not (cells[0].isascii() and cells[0].isdecimal() and len(cells[0]) <= _MOST_DIGITS):
         return f"{shown(cells[0])} is not a line's number"
-    if len(cells) <= _CELLS_BEFORE:
-        return "number, field and reason are not followed by a row"
-    return None
+    if int(cells[0]) > options.max_lines:
+        return f"no file has a line {shown(cells[0])}, {options.max_lines:,} are allowed (max_lines)"
+    return None if len(cells) > _CELLS_BEFORE else "number, field and reason are not followed by a row"

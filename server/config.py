@@ -55,6 +55,9 @@ from server.windows import ALWAYS, Window
 ENV_PREFIX = "KORE_INBOX_"
 CONF_VARIABLE = "KORE_INBOX_CONF"
 
+# What the ledger can hold.
+MOST_RANK = 2_147_483_647
+
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -254,7 +257,10 @@ class Catalog(_Section):
 
 
 class Source(_Section):
-    """What differs by source. The source with the higher `rank` wins where two write the same row."""
+    """What differs by source. The source with the higher `rank` wins where two write the same row.
+
+    Without one its rank is its place in the order in which the streams first appeared, from 1 (L7.1).
+    """
 
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
     date_formats: Annotated[tuple[Annotated[str, AfterValidator(_date_format)], ...], Field(min_length=1)] = (
@@ -265,7 +271,7 @@ class Source(_Section):
     trim: bool = False
     ragged: bool = False
     full_window: Hours | None = None
-    rank: int | None = None
+    rank: Annotated[int, Field(ge=-MOST_RANK, le=MOST_RANK)] | None = None
     silence_alert_after: Seconds | None = None
     silence_alert_after_by_api: dict[Annotated[str, BeforeValidator(_upper)], Seconds] = {}
 

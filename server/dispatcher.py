@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
@@ -26,14 +27,15 @@ from server.acks import Acks
 from server.conditions import Facts
 from server.config import Settings
 from server.database import Database, in_words, is_away, passes_by_itself, trouble
-from server.intake import Intake, strangers
+from server.intake import Intake, set_aside, strangers
 from server.journal import Journal, must_have_ledger
 from server.ledger import now_utc
 from server.loading import RETRY_LAST_SECONDS, Loading, postpone
 from server.migrate import prepare
 from server.names import Mode, parse_shown, split
 from server.notices import Noticeboard
-from server.spool import Spool
+from server.sequence import source_of
+from server.spool import Receipt, Spool
 from server.states import Event, State
 from server.waves import SMALL_BYTES, Ready, groups, wave
 
@@ -175,22 +177,45 @@ class Dispatcher:
         return worked
 
     def recover(self) -> None:
-        """Put back what a loader that died had begun, and judge anew what the catalog knows now."""
+        """Put back what a loader that died had begun, and judge anew what settings and catalog say now."""
         with self.database.read() as connection:
             missed = journal.missed(connection, self._journal.known_event())
         self._journal.append(missed)
         with self._transaction("recovering") as (connection, now):
             absence.record(connection, self.spool, self.settings, now)
+            for name, rank in ledger.rank_anew(connection, self._rank, now):
+                log.warning(
+                    "%s ranks %d now; rows that are in keep their writers until `kore-inbox replay --loaded`",
+                    name,
+                    rank,
+                    extra={"action": "rank"},
+                )
             for row in ledger.files_in(connection, State.LOADING):
                 reason = "the loader stopped before it had committed"
                 ledger.move(connection, row.id, Event.POSTPONED, now, reason=reason)
             for row in strangers(connection):
                 if split(parse_shown(row.name), self.catalog).api in self.catalog:
-                    reason = "the catalog may know it now"
-                    self.intake.rejudge(connection, row, now, by=OURSELVES, reason=reason)
+                    self._rejudge(connection, row, now)
             if self.spool.has_rebooted():
                 ledger.ack_again(connection, UNFLUSHED_SECONDS)
         self.spool.note_boot()
+
+    def _rejudge(self, connection: Connection, row: Row[Any], now: datetime) -> None:
+        """Judge a file anew whose API the catalog may know now; if that fails, it stays where it is."""
+        savepoint = connection.begin_nested()
+        try:
+            reason = "the catalog may know it now"
+            self.intake.rejudge(connection, row, now, by=OURSELVES, reason=reason)
+        except Exception as error:
+            if passes_by_itself(error):
+                raise
+            savepoint.rollback()
+            log.exception("%s cannot be judged anew", row.name, extra={"action": "judge", "file_id": row.id})
+        else:
+            savepoint.commit()
+
+    def _rank(self, stream: str) -> int | None:
+        return self.settings.source(source_of(stream)).rank
 
     def register(self) -> int:
         """Enter the receipts that the ledger does not know; returns how many there were."""
@@ -200,14 +225,35 @@ class Dispatcher:
             found = [receipt for receipt in receipts if receipt is not None]
             if not found:
                 continue
-            with self._transaction("registering what is new") as (connection, now):
-                spare = self.intake.register(connection, found, now)
-            # Before the receipts are out of sight: whoever dies in between finds them again.
-            for data_id in spare:
-                self.spool.discard_data(data_id)
-            self.spool.registered([receipt.id for receipt in found])
+            try:
+                self._register(found)
+            except Exception as error:
+                if isinstance(error, ledger.LeaseLost) or passes_by_itself(error):
+                    raise
+                for receipt in found:
+                    self._register_or_set_aside(receipt)
             known += len(found)
         return known
+
+    def _register(self, receipts: Sequence[Receipt]) -> None:
+        with self._transaction("registering what is new") as (connection, now):
+            spare = self.intake.register(connection, receipts, now)
+        # Before the receipts are out of sight: whoever dies in between finds them again.
+        for data_id in spare:
+            self.spool.discard_data(data_id)
+        self.spool.registered([receipt.id for receipt in receipts])
+
+    def _register_or_set_aside(self, receipt: Receipt) -> None:
+        """Let no receipt stop the others, whatever is wrong with it, or with us."""
+        try:
+            self._register([receipt])
+        except Exception as error:
+            if isinstance(error, ledger.LeaseLost) or passes_by_itself(error):
+                raise
+            log.exception("%s cannot be registered", receipt.name, extra={"action": "register"})
+            with self._transaction("setting aside what cannot be registered") as (connection, now):
+                set_aside(connection, receipt, f"{type(error).__name__}: {error}", now)
+            self.spool.registered([receipt.id])
 
     # --- waves ---------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, select
 
 from loaders import records
 from server import answers, fixes, ledger, schema
+from server.answers import printable
 from server.config import Settings
 from server.names import FileName, NameRefused, parse, parse_accepted, parse_shown, split
 from server.sequence import Arrival, Holder, Verdict, Version, is_taken, judge, stream_of, version_of
@@ -132,6 +133,9 @@ class Intake:
             return
         state = ledger.move(connection, row.id, Event.REPLAYED, now, by=by, reason=reason, retry_at=None)
         if state is not State.RECEIVED:
+            return
+        if row.api is None and row.cause == Cause.INTERNAL:
+            ledger.move(connection, row.id, Event.BAD_CONTENT, now, reason=row.reason)
             return
         if row.api is None:
             _refuse(connection, row.id, Cause.BAD_NAME, self._refusal(row), now)
@@ -337,6 +341,13 @@ class Intake:
             ledger.move(connection, case.file_id, Event.TOO_EARLY, now, cause=None)
         else:
             ledger.move(connection, case.file_id, Event.IN_TURN, now, cause=None)
+
+
+def set_aside(connection: Connection, receipt: Receipt, reason: str, now: datetime) -> None:
+    """Quarantine a file that cannot be registered as what it is; it takes no number (contract E1)."""
+    file_id = ledger.add_file(connection, replace(receipt, name=printable(receipt.name)), None, now)
+    said = f"it cannot be registered ({reason}); when that is mended, have it sent again"
+    ledger.move(connection, file_id, Event.BAD_CONTENT, now, reason=said, cause=Cause.INTERNAL)
 
 
 def stranger(name: FileName, apis: Container[str], integrations: Sequence[str]) -> str:

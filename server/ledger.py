@@ -5,7 +5,7 @@ says which moves there are; a move that another process made first changes no ro
 Whatever changes a file marks it in the same step, so that no crash can leave its sender unanswered (E3).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -89,14 +89,15 @@ def open_stream(connection: Connection, name: str, rank: int | None, now: dateti
     Args:
         connection: in a write transaction.
         name: see `sequence.stream_of`.
-        rank: the one set for its source, or None for the order of first appearance (contract L7.1).
+        rank: the one set for its source, or None for its place among all in the order in which they first
+            appeared (contract L7.1).
         now: UTC.
     """
     found = stream_by_name(connection, name, lock=True)
     if found is not None:
         return found
     if rank is None:
-        rank = connection.execute(select(func.coalesce(func.max(_stream.c.rank), 0))).scalar_one() + 1
+        rank = connection.execute(select(func.count()).select_from(_stream)).scalar_one() + 1
     connection.execute(
         insert(_stream).values(name=name, expected=int(FIRST_EXPECTED), rank=rank, created_at=now)
     )
@@ -104,6 +105,31 @@ def open_stream(connection: Connection, name: str, rank: int | None, now: dateti
     if made is None:  # pragma: no cover - it was inserted in this transaction
         raise LookupError(name)
     return made
+
+
+def rank_anew(
+    connection: Connection, rank_of: Callable[[str], int | None], now: datetime
+) -> list[tuple[str, int]]:
+    """Rank the streams that are there as the settings say now (contract L7.1).
+
+    Args:
+        connection: in a write transaction.
+        rank_of: by a stream's name the rank that is set for its source, or None.
+        now: UTC.
+
+    Returns:
+        names and ranks of those that had another rank.
+    """
+    changed = []
+    known = connection.execute(select(_stream).order_by(_stream.c.id)).all()
+    for place, row in enumerate(known, 1):
+        rank = rank_of(row.name)
+        rank = place if rank is None else rank
+        if rank != row.rank:
+            connection.execute(update(_stream).where(_stream.c.id == row.id).values(rank=rank))
+            note(connection, now, event="ranked", stream_id=row.id, reason=f"{rank}, after {row.rank}")
+            changed.append((row.name, rank))
+    return changed
 
 
 def _as_stream(row: Row[Any]) -> Stream:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.types import DateTime
 
 from loaders.records import INNODB, BigId, Exact, LongText, metadata
+from server.names import MAX_LENGTH
 
 # Microseconds on both databases; times are UTC without a zone, as neither database keeps one.
 Moment = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
@@ -22,7 +23,8 @@ stream = Table(
     "inbox_stream",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("name", Exact(100), nullable=False, unique=True),
+    # A name without a sequence may be that of a stream, where each API counts by itself.
+    Column("name", Exact(MAX_LENGTH), nullable=False, unique=True),
     Column("expected", BigId, nullable=False),
     # Order of first appearance unless set; where two streams write one row the higher wins (contract L7.1).
     Column("rank", Integer, nullable=False),
@@ -170,6 +172,17 @@ lease = Table(
     Column("owner", Exact(64), nullable=False),
     Column("token", Exact(64), nullable=False),
     Column("expires_at", Moment, nullable=False),
+    **INNODB,
+)
+
+# The one spool whose files the ledger speaks of, see `home`.
+home = Table(
+    "inbox_home",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("node", Exact(64), nullable=False),
+    Column("place", LongText, nullable=False),
+    Column("since", Moment, nullable=False),
     **INNODB,
 )
 

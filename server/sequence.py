@@ -161,6 +161,11 @@ def stream_of(name: FileName, scope: Scope) -> str:
     return "_".join(parts[scope])
 
 
+def source_of(stream: str) -> str:
+    """The source of a stream, by its name."""
+    return re.split("[_ ]", stream)[0]
+
+
 def version_of(sequence: int, expected: Version) -> Version:
     """The version that a number stands for while `expected` is due (contract S1).
 

@@ -77,6 +77,8 @@ _MOVES: dict[State, dict[Event, State]] = {
         Event.SAME_AGAIN: State.DUPLICATE,
         Event.REFUSED: State.REFUSED,
         Event.UNKNOWN_API: State.QUARANTINED,
+        # Nobody foresaw what is wrong with it.
+        Event.BAD_CONTENT: State.QUARANTINED,
     },
     State.HELD: {
         Event.GAP_CLOSED: State.READY,

@@ -7,6 +7,7 @@ from typing import Any
 
 from alembic import op
 from sqlalchemy import Column, inspect
+from sqlalchemy.types import TypeEngine
 
 
 def make_table(name: str, *parts: Any, **options: Any) -> None:
@@ -19,6 +20,12 @@ def make_index(name: str, table: str, columns: list[str], *, unique: bool) -> No
     """Create an index, unless it is there."""
     if name not in {index["name"] for index in inspect(op.get_bind()).get_indexes(table)}:
         op.create_index(name, table, columns, unique=unique)
+
+
+def widen(table: str, column: str, to: TypeEngine[Any]) -> None:
+    """Let a column that is never NULL hold longer texts; SQLite makes the table anew for it."""
+    with op.batch_alter_table(table) as batch:
+        batch.alter_column(column, type_=to, existing_nullable=False)
 
 
 def add_column(table: str, column: Column[Any]) -> None:

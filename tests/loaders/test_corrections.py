@@ -3,6 +3,7 @@
 import io
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ def read(text: str) -> corrections.Corrections:
     return corrections.read(io.BytesIO(text.encode()), OPTIONS)
 
 
-@given(rows=st.dictionaries(st.integers(1, 10**9), texts, max_size=20), end=st.sampled_from(["\n", "\r\n"]))
+@given(rows=st.dictionaries(st.integers(1, 10**7), texts, max_size=20), end=st.sampled_from(["\n", "\r\n"]))
 def test_refused_rows_come_back_as_they_went_out(rows: dict[int, str], end: str) -> None:
     rejects = [Reject(line, "Name", "too long", raw) for line, raw in rows.items()]
     written = "".join(line + end for line in corrections.written(rejects))
@@ -43,6 +44,30 @@ def test_what_holds_no_row_is_refused_with_its_reason() -> None:
         "line 3: `seven` is not a line's number",
         "line 4: number, field and reason are not followed by a row",
     ]
+
+
+def test_a_line_that_is_too_long_is_refused_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corrections, "LONGEST_LINE_BYTES", 20)
+    found = read("1\t\t\t" + "x" * 15 + "2\t\t\tEVIL\n3\t\t\tA\n4\t\t\t" + "y" * 60)
+    assert found.rows == {3: "A"}
+    assert [(reject.line, reject.reason) for reject in found.refused] == [
+        (1, "longer than 20 bytes"),
+        (3, "longer than 20 bytes"),
+    ]
+
+
+def test_a_line_beyond_all_that_a_file_may_have_is_refused() -> None:
+    found = corrections.read(io.BytesIO(b"7\t\t\tA\n8\t\t\tB\n"), SourceOptions(max_lines=7))
+    assert found.rows == {7: "A"}
+    assert [str(reject) for reject in found.refused] == [
+        "line 2: no file has a line `8`, 7 are allowed (max_lines)"
+    ]
+
+
+def test_no_more_is_held_of_a_fix_than_anybody_mends_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corrections, "MOST_ROWS", 2)
+    found = read("garbage\n1\t\t\tA\nmore\nand more\n")
+    assert (found.rows, len(found.refused)) == ({1: "A"}, 2)
 
 
 def test_a_corrected_row_takes_the_place_of_the_refused_one_alone(store: Store) -> None:
