@@ -72,7 +72,7 @@ class Intake:
     def _register(
         self, connection: Connection, receipt: Receipt, streams: dict[str, ledger.Stream], now: datetime
     ) -> bool:
-        """Enter one receipt; whether it is a duplicate.
+        """Enter one receipt; whether its data is needed no more.
 
         Args:
             streams: those that this transaction has opened, and so has locked, as they are now.
@@ -90,8 +90,8 @@ class Intake:
         key = stream_of(name, self.settings.sequence.scope)
         stream = streams.get(key) or self._open_stream(connection, name, now)
         if not name.sequence:
-            is_duplicate, streams[key] = self._number(connection, receipt, name, stream, now)
-            return is_duplicate
+            is_spare, streams[key] = self._number(connection, receipt, name, stream, now)
+            return is_spare
         version = version_of(name.sequence, stream.expected)
         if name.is_fix:
             streams[key] = stream
@@ -110,8 +110,8 @@ class Intake:
         case = _Case(
             file_id, name, version, receipt.sha256_lf, receipt.size_bytes, receipt.data, receipt.user
         )
-        verdict, streams[key] = self._judge(connection, case, stream, holding, now)
-        return verdict is Verdict.DUPLICATE
+        is_spare, streams[key] = self._judge(connection, case, stream, holding, now)
+        return is_spare
 
     def rejudge(self, connection: Connection, row: Row[Any], now: datetime, *, by: str, reason: str) -> None:
         """Judge a file anew as if it had just come (contract A6, section 8 `replay`).
@@ -196,7 +196,7 @@ class Intake:
         """Give a file the next number, unless it repeats the one just before it (contract N7).
 
         Returns:
-            whether it does, and the stream as it is then.
+            whether its data is needed no more, and the stream as it is then.
         """
         for before in ledger.last_of(connection, stream.id, name):
             if before.sha256_lf == receipt.sha256_lf:
@@ -204,9 +204,10 @@ class Intake:
                 file_id = ledger.add_file(connection, receipt, named, now, stream_id=stream.id)
                 reason = f"the same bytes as file {before.id}, which came just before"
                 ledger.move(connection, file_id, Event.SAME_AGAIN, now, reason=reason)
+                is_spare = not self._brings_back(connection, before, file_id)
                 if before.state == State.QUARANTINED:
                     self.rejudge(connection, before, now, by=receipt.user, reason="it came again")
-                return True, stream
+                return is_spare, stream
         due = stream.expected
         named = replace(name, sequence=due.sequence)
         file_id = ledger.add_file(connection, receipt, named, now, stream_id=stream.id, version=due, holder=1)
@@ -224,8 +225,13 @@ class Intake:
         stream: ledger.Stream,
         holding: Row[Any] | None,
         now: datetime,
-    ) -> tuple[Verdict, ledger.Stream]:
-        """Decide about a file; it has its number already if no other file, `holding`, has it."""
+    ) -> tuple[bool, ledger.Stream]:
+        """Decide about a file; it has its number already if no other file, `holding`, has it.
+
+        Returns:
+            whether its data is needed no more, and the stream as it is then.
+        """
+        is_spare = False
         holder = None if holding is None else ledger.as_holder(holding)
         arrival = self._arrival(case, holder)
         verdict = judge(case.version, arrival, stream.expected, holder)
@@ -259,6 +265,7 @@ class Intake:
         elif verdict is Verdict.DUPLICATE:
             reason = f"the same bytes as file {holding.id}"
             ledger.move(connection, case.file_id, Event.SAME_AGAIN, now, reason=reason)
+            is_spare = not self._brings_back(connection, holding, case.file_id)
             if holding.state == State.QUARANTINED:
                 self.rejudge(connection, holding, now, by=case.sender, reason="it came again")
         else:
@@ -267,10 +274,22 @@ class Intake:
                 "first and has other content; that one stays"
             )
             _refuse(connection, case.file_id, Cause.CONFLICT, reason, now)
-        return verdict, stream
+        return is_spare, stream
+
+    def _brings_back(self, connection: Connection, row: Row[Any], copy_id: int) -> bool:
+        """Let a file whose bytes are lost have those of a copy that has come; whether it needed them."""
+        if self.spool.data_path(row.data).is_file():
+            return False
+        copy = ledger.file_by_id(connection, copy_id)
+        same = {name: getattr(copy, name) for name in ("data", "size_bytes", "sha256", "sha256_lf")}
+        ledger.change(connection, row.id, **same)
+        ledger.note(
+            connection, copy.registered_at, event="bytes back", file_id=row.id, reason=f"from file {copy_id}"
+        )
+        return True
 
     def _place_fix(self, connection: Connection, row: Row[Any], name: FileName, now: datetime) -> bool:
-        """Let a fix wait for its file, and load that if it can be; whether the fix came before.
+        """Let a fix wait for its file, and load that if it can be; whether its data is needed no more.
 
         Where another file has the number for good, none can come that the fix would correct (contract A7).
         """
@@ -286,7 +305,10 @@ class Intake:
             if other.sha256_lf == row.sha256_lf:
                 reason = f"the same bytes as file {other.id}"
                 ledger.move(connection, row.id, Event.SAME_AGAIN, now, reason=reason)
-                return True
+                if not self._brings_back(connection, other, row.id):
+                    return True
+                self._load_mended(connection, row, now, by=row.sender, reason="corrected rows came back")
+                return False
         ledger.move(connection, row.id, Event.TOO_EARLY, now, reason=f"it goes in with {name.mended}")
         self._load_mended(connection, row, now, by=row.sender, reason="corrected rows came")
         return False

@@ -7,6 +7,7 @@ from server import views
 from server.admin import Decision
 from server.config import Load
 from server.errors import UsageError
+from server.spool import Receipt
 from server.states import State
 from tests.support import oracle
 from tests.support.commands import Run, json_of
@@ -162,4 +163,42 @@ def test_a_cut_key_that_is_anothers_gives_way_to_that_one_when_it_loads_again(be
     bench.inbox.replay([], [State.LOADED], [], ME)
     bench.work()
     assert _names(bench) == {"A": None, "CUST": "genuine", "CHILD": None, "CUSTOMER1": None}
+    assert oracle.differences(bench) == []
+
+
+def _lose(bench: Bench, receipt: Receipt) -> None:
+    bench.spool.data_path(receipt.data).unlink()
+
+
+def test_a_file_whose_bytes_are_lost_has_them_back_when_it_is_sent_again(bench: Bench) -> None:
+    _lose(bench, bench.arrive(NAME, b"A\tone\r\n"))
+    bench.work()
+    assert _states(bench) == ["quarantined"]
+    bench.arrive(NAME, b"A\tone\n")
+    bench.work()
+    assert _states(bench) == ["loaded", "duplicate"]
+    assert _names(bench) == {"A": "one"}
+    bench.inbox.replay([NAME], [], [], ME)
+    bench.work()
+    assert oracle.differences(bench) == []
+
+
+def test_a_file_without_a_number_has_its_bytes_back_as_well(bench: Bench) -> None:
+    _lose(bench, bench.arrive("KS_CATEGORY.net", b"A\tone\n", source="DT"))
+    bench.work()
+    bench.arrive("KS_CATEGORY.net", b"A\tone\n", source="DT")
+    bench.work()
+    assert _states(bench) == ["loaded", "duplicate"]
+    assert _names(bench) == {"A": "one"}
+
+
+def test_so_has_a_fix(bench: Bench) -> None:
+    bench.arrive(NAME, b"A\tone\nB\t" + b"x" * 31 + b"\n")
+    bench.work()
+    _lose(bench, bench.arrive(f"{NAME}.fix", b"2\t\t\tB\ttwo\n"))
+    bench.work()
+    assert _names(bench) == {"A": "one"}
+    bench.arrive(f"{NAME}.fix", b"2\t\t\tB\ttwo\n")
+    bench.work()
+    assert _names(bench) == {"A": "one", "B": "two"}
     assert oracle.differences(bench) == []
