@@ -117,8 +117,9 @@ class _Load:
             )
         for batch in self._examination.batches(data):
             self._take(batch)
-        self._parking.settle()
+        # Before older rows go in that waited for these: they are not active yet, and none is lost.
         losses = [] if full is None else self._finish(full)
+        self._parking.settle()
         examined = self._examination
         left = self._parking.left
         rows_parked = self._parking.parked - left.pop(self._delivery.file_id, 0)

@@ -21,6 +21,7 @@ from server import (
     copies,
     explanation,
     fixes,
+    home,
     hours,
     incidents,
     journal,
@@ -78,16 +79,22 @@ class Inbox:
 
     @classmethod
     def open(
-        cls, conf: Path, waiting: Callable[[str], None] | None = None, *, may_be_lost: bool = False
+        cls,
+        conf: Path,
+        waiting: Callable[[str], None] | None = None,
+        *,
+        may_be_lost: bool = False,
+        any_spool: bool = False,
     ) -> "Inbox":
         """The inbox of a settings folder; its schema and spool are made when missing.
 
         Raises:
             SettingsError: the settings cannot be used.
             LedgerLost: the ledger knows nothing of what is in the spool, unless it `may_be_lost`.
+            AnotherSpool: the ledger belongs to another spool, unless it may be `any_spool`.
         """
         inbox = cls.beside(conf, waiting)
-        inbox._prepare(may_be_lost=may_be_lost)
+        inbox._prepare(may_be_lost=may_be_lost, any_spool=any_spool)
         return inbox
 
     @classmethod
@@ -110,12 +117,14 @@ class Inbox:
         database = Database(settings.database_url, timeout_seconds=timeout_seconds)
         return cls(settings, spool, database, load_catalog(settings), waiting, conf)
 
-    def _prepare(self, *, may_be_lost: bool = False) -> None:
+    def _prepare(self, *, may_be_lost: bool = False, any_spool: bool = False) -> None:
         if not is_prepared(self.database):
             prepare(self.database, self.catalog)
         if not may_be_lost:
             with self.database.read() as connection:
                 must_have_ledger(connection, self.spool)
+        if not any_spool:
+            home.claim(self.database, self.spool)
 
     @property
     def intake(self) -> Intake:
@@ -392,7 +401,8 @@ class Inbox:
         Numbers that have arrived or were skipped already are passed over.
 
         Raises:
-            UsageError: there can be no such stream, or the numbers are far ahead of all that has come.
+            UsageError: there can be no such stream, or the numbers are far ahead of all that has come or
+                end before they begin.
         """
         with self._deciding(f"skipping in {stream_name}", decision) as (connection, now):
             stream = self._stream(connection, stream_name, now)
@@ -422,6 +432,18 @@ class Inbox:
             dry_run=decision.dry_run,
             progress=progress,
         )
+
+    def adopt(self, decision: Decision) -> str | None:
+        """Let the ledger go on with this spool, as the one that it had is lost.
+
+        Returns:
+            where that was; None if the ledger had no other.
+
+        Raises:
+            UsageError: an inbox is at work on the other one.
+        """
+        with self._deciding("adopting a spool", decision) as (connection, now):
+            return home.adopt(connection, self.spool, now, by=decision.by, reason=decision.reason)
 
     def _stream(self, connection: Connection, name: str, now: datetime) -> ledger.Stream:
         return numbering.open_stream(

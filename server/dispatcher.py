@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
-from server import absence, gaps, hours, incidents, journal, ledger, unjoined
+from server import absence, gaps, home, hours, incidents, journal, ledger, unjoined
 from server.acknowledging import Acknowledging
 from server.acks import Acks
 from server.conditions import Facts
@@ -115,6 +115,7 @@ class Dispatcher:
                         prepare(self.database, self.catalog)
                         with self.database.read() as connection:
                             must_have_ledger(connection, self.spool)
+                        home.claim(self.database, self.spool)
                     if not self.take_lease():
                         self._notices.clear()
                         self.stop.wait(SCAN_SECONDS)

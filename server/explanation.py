@@ -55,6 +55,9 @@ def _why_held(connection: Connection, row: Row[Any]) -> list[str]:
         return _why_fix_held(connection, row, fix)
     stream = ledger.stream_by_id(connection, row.stream_id)
     below = [gap for gap in gaps.find(connection, stream.name) if int(gap.missing.first) < row.version]
+    if not below:
+        # They have come since the row was read.
+        return [f"{row.name} is being released at this moment: no lower number is missing any more."]
     now = ledger.now_utc()
     since = f"{row.registered_at:%Y-%m-%d %H:%M:%S} UTC"
     told = [f"{row.name} is held since {since}, because lower numbers of {stream.name} have not arrived:"]

@@ -128,7 +128,7 @@ class Intake:
             self._load_mended(connection, row, now, by=by, reason=reason)
             return
         if row.state == State.HELD:
-            stream = ledger.stream_by_id(connection, row.stream_id)
+            stream = ledger.stream_by_id(connection, row.stream_id, lock=True)
             ledger.move_on(connection, stream, now)
             return
         state = ledger.move(connection, row.id, Event.REPLAYED, now, by=by, reason=reason, retry_at=None)

@@ -66,10 +66,10 @@ def stream_by_name(connection: Connection, name: str, *, lock: bool = False) -> 
     return None if row is None else _as_stream(row)
 
 
-def stream_by_id(connection: Connection, stream_id: int) -> Stream:
-    """A stream that a file belongs to, locked until the transaction ends."""
-    query = select(_stream).where(_stream.c.id == stream_id).with_for_update()
-    return _as_stream(connection.execute(query).one())
+def stream_by_id(connection: Connection, stream_id: int, *, lock: bool = False) -> Stream:
+    """A stream that a file belongs to; see `stream_by_name`."""
+    query = select(_stream).where(_stream.c.id == stream_id)
+    return _as_stream(connection.execute(query.with_for_update() if lock else query).one())
 
 
 def streams(connection: Connection) -> list[Stream]:
@@ -575,6 +575,13 @@ def take_lease(connection: Connection, owner: str, token: str, now: datetime, se
         return False
     connection.execute(update(lease).where(lease.c.id == 1).values(values))
     return True
+
+
+def is_led_by_another(connection: Connection, owner: str) -> bool:
+    """Whether another node's loader has the lease at this moment."""
+    lease = schema.lease
+    others = select(lease.c.id).where(lease.c.owner != owner, lease.c.expires_at > database_now(connection))
+    return connection.execute(others).first() is not None
 
 
 def check_lease(connection: Connection, token: str, now: datetime, seconds: float) -> None:

@@ -90,9 +90,13 @@ def skip(
     """Give up missing numbers; returns those that were missing.
 
     Raises:
-        UsageError: they are far ahead of all that has come.
+        UsageError: they are far ahead of all that has come, or end before they begin.
     """
     wanted = Range(version_of(first, stream.expected), version_of(last, stream.expected))
+    if wanted.last < wanted.first:
+        raise UsageError(
+            f"{first:07d}-{last:07d} ends before it begins, as {stream.name} is at {stream.expected}."
+        )
     highest = max(ledger.highest(connection, stream.id) or stream.expected, stream.expected)
     if int(wanted.last) - int(highest) > FAR_AHEAD:
         raise UsageError(

@@ -253,6 +253,8 @@ def _merged(arrived: Iterable[Version], skipped: Iterable[Range]) -> Iterator[Ra
 def parse_range(text: str) -> tuple[int, int]:
     """`17` or `17-20`, as an operator writes the numbers he gives up.
 
+    Where the numbers begin again the last may be lower: `9999998-0000002` (contract S1).
+
     Raises:
         ValueError: it is neither, or the first number is higher than the last.
     """
@@ -262,6 +264,6 @@ def parse_range(text: str) -> tuple[int, int]:
         raise ValueError(
             f"`{text}` is neither a number from 0000001 to 9999999 nor a range of them, e.g. 17 or 17-20."
         )
-    if first > last:
+    if first > last and not (first >= ROLLOVER_FROM and last < ROLLOVER_BELOW):
         raise ValueError(f"`{text}` ends before it begins; the lower number comes first.")
     return first, last

@@ -2,7 +2,7 @@
 
     ROLE.lock   held by the one inbox (`serve`), the one receiver, and the one loader of this spool
     ROLE.notice what a process waits for, see `notices`
-    node        a name for this spool among all that share a database
+    node        a name for this spool, by which a ledger knows it for its own
     nudge       a FIFO by which the receiver wakes the loader; only a hint
     data/ID     the bytes of one upload, opened exclusively, never moved, never changed once it has a receipt
     data/refused/SHA256   the bytes of refused uploads, one copy per digest
@@ -84,7 +84,7 @@ class SpoolTaken(TemporaryFault):
 
 
 class SpoolGone(TemporaryFault):
-    """The spool's folders were removed while it was in use; the next start makes them again."""
+    """The spool's folders were removed while it was in use."""
 
 
 class Undone(OSError):
@@ -197,7 +197,7 @@ class Spool:
         return False
 
     def node(self) -> str:
-        """The spool's name among all that share a database; made at random once."""
+        """The spool's name among all that could use a database; made at random once, and durable."""
         path = self.root / "node"
         if not path.exists():
             # Whole or not at all: whoever died before it was written would leave a name that all share.
@@ -209,6 +209,7 @@ class Spool:
             with contextlib.suppress(FileExistsError):
                 path.hardlink_to(aside)
             aside.unlink()
+            _fsync_folder(self.root)
         return path.read_text()
 
     def has_rebooted(self) -> bool:
@@ -331,7 +332,8 @@ class Spool:
         except FileNotFoundError:
             raise SpoolGone(
                 f"The spool {self.root} has been removed, with whatever was not loaded yet.",
-                todo="Its folders are made again; have the senders send again what is missing.",
+                todo="If it was moved, or its disk is not there, bring it back. If it is lost, run "
+                "`kore-inbox adopt`, start the inbox again, and have the senders send again what is missing.",
             ) from None
 
     def recent(self, seconds: float, at_most: int | None = None) -> Iterator[Receipt]:

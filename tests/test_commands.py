@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from server import cli
+from server import cli, explanation, ledger
 from server.admin import Decision
 from server.config import Dispatch, Load
+from server.sequence import Range, Version
 from server.states import MOVES, State
 from tests.support.commands import Run, json_of
 from tests.support.inboxes import Bench
@@ -181,6 +182,41 @@ def test_skip_says_what_it_has_given_up_and_does_not_believe_a_mistyped_number(
     bench.arrive("DT_0500000_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
     assert json_of(run, "skip", "DT", "6-499999") == [{"stream": "DT", "first": 6, "last": 499999}]
+
+
+def test_where_the_numbers_begin_again_skip_takes_what_why_and_the_exception_say(
+    bench: Bench, run: Run
+) -> None:
+    run("sequence", "set", "DT", "9999998")
+    bench.arrive("DT_0000003_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work(sequence=bench.settings.sequence.model_copy(update={"gap_alert_after": 0}))
+    _, told, _ = run("why", "DT_0000003_KS_CATEGORY.NET")
+    [incident] = json_of(run, "exceptions")
+    command = "kore-inbox skip DT 9999998-0000002"
+    assert command in told
+    assert command in incident["todo"]
+    assert run(*command.split()[1:])[0] == 0
+    bench.work()
+    assert bench.states() == {"DT_0000003_KS_CATEGORY.NET": "loaded"}
+    assert run(*command.split()[1:])[0] == 0, "it is safe to repeat"
+    said = "9999998-0000002 ends before it begins, as XX is at 0000001.\n"
+    assert run("skip", "XX", "9999998-0000002") == (2, "", said)
+
+
+def test_why_neither_waits_for_nor_stumbles_over_a_gap_that_is_just_closing(bench: Bench) -> None:
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\tone\n")
+    bench.work()
+    with bench.database.read() as connection:
+        held = bench.inbox.find(connection, "DT_0000002_KS_CATEGORY.NET")
+    with bench.database.write("a gap closes") as connection:
+        stream = ledger.stream_by_name(connection, "DT", lock=True)
+        assert stream is not None
+        first = Range(Version(0, 1), Version(0, 1))
+        ledger.give_up(connection, stream, [first], ledger.now_utc(), by="me", reason="lost")
+        assert "0000001 missing" in bench.inbox.why("DT_0000002_KS_CATEGORY.NET")[1]
+    with bench.database.read() as connection:
+        [told] = explanation.why(connection, held, waits_on_quarantine=False, opens=None)
+    assert "is being released at this moment" in told
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,7 @@ def test_the_scope_says_what_counts_together(scope: Scope, stream: str) -> None:
 def test_ranges_are_read_as_operators_write_them() -> None:
     assert parse_range("17") == (17, 17)
     assert parse_range("0000017-20") == (17, 20)
+    assert parse_range("9999998-0000002") == (9_999_998, 2)
     for wrong in ("", "a", "20-17", "1-2-3", "-5"):
         with pytest.raises(ValueError, match=r"range|begins"):
             parse_range(wrong)

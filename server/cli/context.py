@@ -47,14 +47,20 @@ def settings() -> Settings:
     return load_settings(conf())
 
 
-def inbox(*, may_be_lost: bool = False) -> Inbox:
+def inbox(*, may_be_lost: bool = False, any_spool: bool = False) -> Inbox:
     """The inbox of the settings folder; whoever has to wait for it is told.
 
     Raises:
         SettingsError: the settings cannot be used.
         LedgerLost: the ledger knows nothing of what is in the spool, unless it `may_be_lost`.
+        AnotherSpool: the ledger belongs to another spool, unless it may be `any_spool`.
     """
-    return Inbox.open(conf(), lambda what: complain(f"waiting for: {what}"), may_be_lost=may_be_lost)
+    return Inbox.open(
+        conf(),
+        lambda what: complain(f"waiting for: {what}"),
+        may_be_lost=may_be_lost,
+        any_spool=any_spool,
+    )
 
 
 def inbox_beside_its_database() -> Inbox:

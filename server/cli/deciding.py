@@ -195,6 +195,16 @@ def rebuild(reason: Reason = NO_REASON, by: By = None, dry_run: DryRun = False, 
     complain("Only tried; nothing was changed." if dry_run else "The next `kore-inbox serve` loads them.")
 
 
+@commands.command()
+def adopt(reason: Reason = NO_REASON, by: By = None, dry_run: DryRun = False, json: Json = False) -> None:
+    """Go on with the spool of the settings, when the one that the ledger had is lost."""
+    inbox = context.inbox(any_spool=True)
+    before = inbox.adopt(_decision(reason, by, dry_run))
+    records = [] if before is None else [{"spool": str(inbox.spool.root), "instead_of": before}]
+    empty = f"The ledger has no other spool than {inbox.spool.root}."
+    _tell(records, ("spool", "instead_of"), json, dry_run, empty=empty)
+
+
 @sequence.command("set")
 def sequence_set(
     source: Stream,

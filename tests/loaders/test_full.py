@@ -88,6 +88,24 @@ def test_a_row_that_had_to_wait_goes_in_as_active_as_its_file_makes_it(store: St
     assert active(store, "base_prices", "item_id") == {"I1": 0, "I2": 1, "I3": 1}
 
 
+def test_older_rows_that_waited_for_a_full_are_none_that_it_loses(store: Store) -> None:
+    """They were never active, so nobody is asked."""
+    store.load("CATEGORY", [[f"C{number}", "", "P"] for number in range(150)], version=1)
+    outcome = store.load("CATEGORY", [["P", "", ""]], version=2, mode="FULL")
+    assert outcome.unparked == {1001: 150}
+    found = active(store)
+    assert found.pop("P") == 1
+    assert (len(found), set(found.values())) == (150, {0})
+
+
+def test_a_full_that_parks_its_rows_is_asked_about_only_for_what_it_does_not_hold(store: Store) -> None:
+    store.load("CATEGORY", [[f"C{number}", "", ""] for number in range(150)], version=1)
+    store.load("CATEGORY", [[f"C{number}", "", "P"] for number in range(150)], version=2, mode="FULL")
+    assert set(active(store).values()) == {1}
+    store.load("CATEGORY", [["P", "", ""]], version=3)
+    assert set(active(store).values()) == {1}
+
+
 # --- groups ------------------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,8 @@ from loaders.records import INNODB, Exact, LongText
 from server.migrations.steps import make_table, widen
 from server.schema import Moment
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:

@@ -1,0 +1,80 @@
+"""The home of a ledger: the one spool that has the bytes of its files.
+
+Both know it by the name that the spool has made for itself (`Spool.node`). With another spool the loader
+would look for bytes that are not there and never see what is received elsewhere, so it does not begin. A
+folder that is moved takes its name along; a spool that is lost is given up by an operator (`adopt`).
+"""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from server import ledger, schema
+from server.database import Database
+from server.errors import InboxError, UsageError
+from server.spool import Spool
+
+_home = schema.home
+
+
+class AnotherSpool(InboxError):
+    """The ledger belongs to another spool."""
+
+    def __init__(self, spool: Spool, place: str) -> None:
+        super().__init__(
+            f"The ledger belongs to another spool, last seen as {place}; this one is {spool.root}.",
+            kept="Nothing was changed, and what this spool has accepted is kept.",
+            todo="If the folder was moved or its disk is away, set [inbox] spool to it or bring it back. "
+            "For a second inbox, set a database of its own ([database] url). If the other spool is lost for "
+            "good, run `kore-inbox adopt`.",
+        )
+
+
+def claim(database: Database, spool: Spool) -> None:
+    """Let a ledger belong to a spool if it belongs to none, and note where that is.
+
+    Raises:
+        AnotherSpool: it belongs to another one.
+    """
+    place = str(spool.root.resolve())
+    with database.read() as connection:
+        home = connection.execute(select(_home)).one_or_none()
+    if home is not None and home.node != spool.node():
+        raise AnotherSpool(spool, home.place)
+    if home is not None and home.place == place:
+        return
+    try:
+        with database.write("noting where the spool is") as connection:
+            _write(connection, spool, ledger.now_utc())
+    except IntegrityError:
+        # Another process was first.
+        claim(database, spool)
+
+
+def adopt(connection: Connection, spool: Spool, now: datetime, *, by: str, reason: str) -> str | None:
+    """Let a ledger belong to this spool from now on; returns where the other one was, if it had another.
+
+    Raises:
+        UsageError: an inbox is at work on the other spool.
+    """
+    home = connection.execute(select(_home).with_for_update()).one_or_none()
+    if home is not None and home.node == spool.node():
+        return None
+    if ledger.is_led_by_another(connection, spool.node()):
+        raise UsageError(
+            f"An inbox on the ledger's own spool is at work{'' if home is None else f', on {home.place}'}.",
+            kept="Nothing was changed.",
+            todo="Stop it first. If it was killed, wait a minute.",
+        )
+    _write(connection, spool, now)
+    before = None if home is None else str(home.place)
+    said = f"{spool.root} instead of {before}: {reason}"
+    ledger.note(connection, now, event="spool adopted", by=by, reason=said)
+    return before
+
+
+def _write(connection: Connection, spool: Spool, now: datetime) -> None:
+    values = {"node": spool.node(), "place": str(spool.root.resolve()), "since": now}
+    if not connection.execute(update(_home).where(_home.c.id == 1).values(values)).rowcount:
+        connection.execute(insert(_home).values(id=1, **values))
