@@ -132,8 +132,13 @@ class Intake:
             ledger.move_on(connection, stream, now)
             return
         state = ledger.move(connection, row.id, Event.REPLAYED, now, by=by, reason=reason, retry_at=None)
-        if state is not State.RECEIVED:
-            return
+        if state is State.RECEIVED:
+            self._judge_again(connection, row, fix, now)
+
+    def _judge_again(
+        self, connection: Connection, row: Row[Any], fix: FileName | None, now: datetime
+    ) -> None:
+        """Judge a file that is as if it had just come; the name is that of a fix, if it is one."""
         if row.api is None and row.cause == Cause.INTERNAL:
             ledger.move(connection, row.id, Event.BAD_CONTENT, now, reason=row.reason)
             return
