@@ -55,6 +55,7 @@ def _closes_first(session: ftplib.FTP) -> None:
     session.file.close()
     session.sock.close()
     session.sock = socket.socket(fileno=high)
+    session.sock.settimeout(session.timeout)
     session.file = session.sock.makefile("r", encoding=session.encoding)
 
 
