@@ -8,6 +8,7 @@ the lock it starves). MariaDB runs in strict mode at READ COMMITTED, in UTC, and
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from loaders.dialects import streaming
+
+# A connection that cannot be given back, because its server has gone, is not worth a traceback: whoever asks
+# next hears of it by an error that is foreseen.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 # MariaDB errors that pass by themselves: too many connections, disk full, server shutdown, table full, lock
 # wait time-out, deadlock, read-only, killed, lost or refused connections.

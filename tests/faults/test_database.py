@@ -190,6 +190,17 @@ def test_a_database_that_ends_at_any_moment_is_waited_for(
     assert bench.inbox.status()["database"] == "answers"
 
 
+def test_a_connection_whose_server_has_died_is_given_back_without_a_traceback(
+    on_mortal: Bench, mortal: PrivateMariaDB, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    with on_mortal.database.engine.connect() as connection:
+        connection.exec_driver_sql("SELECT * FROM inbox_lease")
+        connection.commit()
+        mortal.kill()
+    assert caplog.records == []
+
+
 # --- locks ------------------------------------------------------------------------------------------------
 
 
