@@ -7,19 +7,17 @@ once, before a port opens. `conf/inbox.toml` documents every setting; a test com
 import email.headerregistry
 import ipaddress
 import os
-import re
 import tomllib
 from collections.abc import Container
 from email.errors import HeaderParseError
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ByteSize,
     ConfigDict,
     Field,
@@ -34,22 +32,36 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
-from loaders.dates import DateReader
 from loaders.numbers import Notation
 from loaders.options import (
     DATE_FORMATS,
     DEFAULT_LINES,
     MOST_LINES,
     SourceOptions,
-    check_encoding,
 )
 from loaders.shapes import Api
 from server import windows
 from server.errors import SettingsError, UsageError
 from server.kinds import Kind
 from server.sequence import Scope
+from server.setting_types import (
+    DatabaseUrl,
+    DateFormat,
+    Encoding,
+    FilePath,
+    Host,
+    Hours,
+    Ipv4Address,
+    Marker,
+    NamePart,
+    Port,
+    PortRange,
+    Seconds,
+    TemporarySuffix,
+    UpperCase,
+    no_database,
+)
 from server.windows import ALWAYS, Window
 
 ENV_PREFIX = "KORE_INBOX_"
@@ -57,63 +69,6 @@ CONF_VARIABLE = "KORE_INBOX_CONF"
 
 # What the ledger can hold.
 MOST_RANK = 2_147_483_647
-
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _seconds(value: Any) -> Any:
-    """`"90s"`, `"15m"`, `"4h"` or `"1d"` in seconds; a plain number is seconds already."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?", value.strip())
-    if match is None:
-        raise ValueError(f"`{value}` is not a duration; write e.g. 90s, 15m, 4h or 1d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def _database_url(value: str) -> str:
-    try:
-        url = make_url(value)
-    except ArgumentError:
-        raise ValueError("not an SQLAlchemy URL, e.g. sqlite:///data/inbox.sqlite") from None
-    if url.get_backend_name() not in ("sqlite", "mysql", "mariadb"):
-        raise ValueError("the database must be sqlite, mysql+pymysql or mariadb+pymysql")
-    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise ValueError("SQLite needs a file, e.g. sqlite:///data/inbox.sqlite: several processes share it")
-    return value
-
-
-def _upper(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _encoding(value: str) -> str:
-    check_encoding(value)
-    return value
-
-
-def _marker(value: str) -> str:
-    if value and re.fullmatch(r"\.[A-Za-z0-9]+", value) is None:
-        raise ValueError("the ending of a marker's name begins with a dot, e.g. .done")
-    if value.lower() in (".net", ".full", ".fix", ".reason"):
-        raise ValueError(f"names that end in {value} mean something else")
-    return value.lower()
-
-
-def _window(value: str) -> str:
-    windows.parse(value)
-    return value
-
-
-def _date_format(value: str) -> str:
-    DateReader([value])
-    return value
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
-SourceName = Annotated[str, BeforeValidator(_upper), Field(pattern=r"^[A-Z0-9-]{1,30}$")]
-Hours = Annotated[str, AfterValidator(_window)]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class _Section(BaseModel):
@@ -147,7 +102,7 @@ Address = Annotated[str, AfterValidator(check_address)]
 class Database(_Section):
     """Where ledger and tables live."""
 
-    url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///data/inbox.sqlite"
+    url: DatabaseUrl = "sqlite:///data/inbox.sqlite"
     away_alert_after: Seconds = 60
 
 
@@ -163,14 +118,14 @@ class Tls(StrEnum):
 class Ftp(_Section):
     """The FTP server. `port` 0 takes a free one; `passive_ports` is empty or first and last."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 2121
-    passive_ports: tuple[Port, Port] | None = None
-    masquerade_address: str | None = None
+    passive_ports: PortRange | None = None
+    masquerade_address: Ipv4Address | None = None
     tls: Tls = Tls.OFF
     # Checked when left out too, as they depend on what comes before them.
-    certificate: Annotated[Path | None, Field(validate_default=True)] = None
-    key: Path | None = None
+    certificate: Annotated[FilePath | None, Field(validate_default=True)] = None
+    key: FilePath | None = None
     allow_plaintext: Annotated[bool, Field(validate_default=True)] = False
     max_connections: Annotated[int, Field(ge=1)] = 512
     max_connections_per_ip: Annotated[int, Field(ge=1)] = 64
@@ -214,9 +169,9 @@ def _is_loopback(host: str) -> bool:
 class Inbox(_Section):
     """What is received, and where it is kept. Sizes in bytes, or with a unit (`"2 GB"`)."""
 
-    spool: Path = Path("data/spool")
-    integrations: tuple[str, ...] = ()
-    temporary_suffixes: tuple[str, ...] = (".tmp", ".part", ".filepart")
+    spool: FilePath = Path("data/spool")
+    integrations: tuple[NamePart, ...] = ()
+    temporary_suffixes: tuple[TemporarySuffix, ...] = (".tmp", ".part", ".filepart")
     min_free_disk: ByteSize = ByteSize(500_000_000)
     disk_alert_below: ByteSize = ByteSize(1_000_000_000)
     max_file_size: ByteSize = ByteSize(4_000_000_000)
@@ -235,7 +190,7 @@ class Sequence(_Section):
 class Dispatch(_Section):
     """When a load begins."""
 
-    settle: Seconds = 0.2
+    settle: Annotated[Seconds, Field(le=3600)] = 0.2
     full_window: Hours = ALWAYS
     on_quarantine: Literal["continue", "wait"] = "continue"
     backlog_alert_after: Seconds = 1800
@@ -253,7 +208,7 @@ class Load(_Section):
 class Catalog(_Section):
     """What the site changes of the APIs: a folder of TOML files."""
 
-    folder: Path | None = None
+    folder: FilePath | None = None
 
 
 class Source(_Section):
@@ -262,10 +217,8 @@ class Source(_Section):
     Without one its rank is its place in the order in which the streams first appeared, from 1 (L7.1).
     """
 
-    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
-    date_formats: Annotated[tuple[Annotated[str, AfterValidator(_date_format)], ...], Field(min_length=1)] = (
-        DATE_FORMATS
-    )
+    encoding: Encoding = "utf-8"
+    date_formats: Annotated[tuple[DateFormat, ...], Field(min_length=1)] = DATE_FORMATS
     decimal_comma: bool = False
     thousands: str = ""
     trim: bool = False
@@ -273,7 +226,7 @@ class Source(_Section):
     full_window: Hours | None = None
     rank: Annotated[int, Field(ge=-MOST_RANK, le=MOST_RANK)] | None = None
     silence_alert_after: Seconds | None = None
-    silence_alert_after_by_api: dict[Annotated[str, BeforeValidator(_upper)], Seconds] = {}
+    silence_alert_after_by_api: dict[UpperCase, Seconds] = {}
 
     def silence_limits(self) -> dict[str | None, float]:
         """How many seconds it may be silent, by API; None stands for all of it."""
@@ -292,7 +245,7 @@ class Source(_Section):
 class Route(_Section):
     """Who gets the mail about some incidents; what is empty does not matter."""
 
-    sources: tuple[Annotated[str, BeforeValidator(_upper)], ...] = ()
+    sources: tuple[NamePart, ...] = ()
     kinds: tuple[Kind, ...] = ()
     to: Annotated[tuple[Address, ...], Field(min_length=1)]
 
@@ -316,7 +269,7 @@ class Mail(_Section):
     # Those that stand for a choice are checked when left out too, and after what they depend on.
     security: Security = Security.STARTTLS
     port: Port | None = None
-    ca_file: Path | None = None
+    ca_file: FilePath | None = None
     username: str | None = None
     password: Annotated[SecretStr | None, Field(validate_default=True)] = None
     sender: Annotated[Address | None, Field(validate_default=True)] = None
@@ -374,17 +327,17 @@ class Mail(_Section):
 class DropFolders(_Section):
     """Folders in which senders leave files, by folder the sources that may; often on a network share."""
 
-    folders: dict[Path, Annotated[tuple[SourceName, ...], Field(min_length=1)]] = {}
+    folders: dict[FilePath, Annotated[tuple[NamePart, ...], Field(min_length=1)]] = {}
     scan_interval: Annotated[Seconds, Field(gt=0)] = 5
     stable_for: Seconds = 10
-    marker: Annotated[str, AfterValidator(_marker)] = ""
+    marker: Marker = ""
     originals: Literal["move", "delete"] = "move"
 
 
 class Web(_Section):
     """The status page."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8021
 
 
@@ -412,7 +365,7 @@ class Settings(BaseSettings):
     dispatch: Dispatch = Dispatch()
     load: Load = Load()
     catalog: Catalog = Catalog()
-    sources: dict[Annotated[str, BeforeValidator(_upper)], Source] = {}
+    sources: dict[NamePart, Source] = {}
     mail: Mail = Mail()
     drop_folder: DropFolders = DropFolders()
     web: Web = Web()
@@ -504,7 +457,10 @@ def load_settings(conf: Path) -> Settings:
         mistakes += _mistakes(error, {*os.environ, *dotenv_values(conf / ".env")})
     if mistakes:
         raise SettingsError(mistakes)
-    return _absolute(settings, conf.parent)
+    settings = _absolute(settings, conf.parent)
+    if (strange := no_database(settings.database_url)) is not None:
+        raise SettingsError([f"database.url: {strange}"])
+    return settings
 
 
 def _unknown_variables() -> list[str]:

@@ -47,23 +47,44 @@ _TROUBLE_DATABASE = {
 _TROUBLE_OS = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk full", errno.EROFS: "disk read-only"}
 _PASSING_OS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOMEM}
 
+# What only a person can mend, beside the inbox: to us the database is away until he has.
+_LOGIN = "See that user and password in [database] url are right and may be used from this machine"
+_RIGHTS = "Grant the user of [database] url all rights on the schema"
+_REFUSING_MYSQL = {
+    **dict.fromkeys((1045, 1129, 1130, 1251, 1524, 1698, 1820, 1862, 3118, 4151), _LOGIN),
+    **dict.fromkeys((1044, 1142, 1143, 1227, 1370), _RIGHTS),
+    1049: "Make the schema, or name another in [database] url",
+}
+_OTHER_FILE = "Put a good copy in its place, or name another file in [database] url"
+_REFUSING_SQLITE = {
+    sqlite3.SQLITE_CANTOPEN: "See that the file of [database] url, and its folder, can be read and written",
+    sqlite3.SQLITE_NOTADB: _OTHER_FILE,
+    sqlite3.SQLITE_CORRUPT: _OTHER_FILE,
+}
+
 
 def passes_by_itself(error: BaseException) -> bool:
-    """Whether trying again later is all that is needed (contract L9); told by type and code, not by text."""
+    """Whether trying again later is all that we can do (contract L9); told by type and code, not by text."""
     if isinstance(error, DBAPIError):
-        if error.connection_invalidated or isinstance(error, InterfaceError):
-            return True
-        return _code(error.orig) in (_PASSING_SQLITE if _is_sqlite(error.orig) else _PASSING_MYSQL)
+        passing = _PASSING_SQLITE if _is_sqlite(error.orig) else _PASSING_MYSQL
+        return is_away(error) or isinstance(error, InterfaceError) or _code(error.orig) in passing
     return isinstance(error, OSError) and error.errno in _PASSING_OS
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an error says that the database cannot be reached, rather than that it is busy or full."""
+    """Whether an error says that the database cannot be reached, or refuses us; not that it is busy."""
     if not isinstance(error, DBAPIError):
         return False
-    if _is_sqlite(error.orig):
-        return _code(error.orig) == sqlite3.SQLITE_CANTOPEN
-    return error.connection_invalidated or _code(error.orig) in _AWAY_MYSQL
+    if error.connection_invalidated or remedy(error) is not None:
+        return True
+    return not _is_sqlite(error.orig) and _code(error.orig) in _AWAY_MYSQL
+
+
+def remedy(error: DBAPIError) -> str | None:
+    """What a person can do about a database that refuses us; None where it only has to come back."""
+    code = _code(error.orig)
+    found: str | None = (_REFUSING_SQLITE if _is_sqlite(error.orig) else _REFUSING_MYSQL).get(code or 0)
+    return found
 
 
 def trouble(error: BaseException) -> str:
@@ -77,10 +98,14 @@ def trouble(error: BaseException) -> str:
 
 
 def in_words(error: BaseException) -> str:
-    """What a database or a disk says, without the statement and the values that it says it of."""
+    """What a database or a disk says, without the statement and the values that it says it of.
+
+    What to do about it follows, where that is known; there is no full stop.
+    """
     if isinstance(error, DBAPIError) and error.orig is not None:
         code, text = _code(error.orig), str(error.orig.args[-1] if error.orig.args else error.orig)
-        return text if code is None else f"{text} ({code})"
+        said = text if code is None else f"{text} ({code})"
+        return ". ".join(part for part in (said, remedy(error)) if part)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)

@@ -395,7 +395,7 @@ class Dispatcher:
             with self.database.write("giving back the lease") as connection:
                 ledger.take_lease(connection, self._owner, self._token, ledger.database_now(connection), 0)
         except SQLAlchemyError as error:
-            log.warning("the lease runs out by itself: %s", error, extra={"action": "stop"})
+            log.warning("the lease runs out by itself: %s", in_words(error), extra={"action": "stop"})
 
     @contextmanager
     def _transaction(self, purpose: str) -> Iterator[tuple[Connection, datetime]]:

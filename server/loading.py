@@ -71,7 +71,7 @@ class Loading:
                 raise
             savepoint.rollback()
             log.exception("%s cannot be loaded", row.name, extra={"action": "load", "file_id": row.id})
-            reason = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {in_words(error)}"
             if new := fixes.set_aside(connection, row, reason, now):
                 log.warning("%s is tried without %s", row.name, ", ".join(new), extra={"action": "load"})
                 self.load(connection, file, ranks, now)

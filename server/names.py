@@ -190,6 +190,11 @@ def is_unsequenced(text: str) -> bool:
     return len(text) <= MAX_LENGTH and _UNSEQUENCED.fullmatch(text) is not None
 
 
+def is_part(text: str) -> bool:
+    """Whether a text can stand for source or integration in a name (contract N1)."""
+    return re.fullmatch(_PART, text, re.ASCII) is not None
+
+
 def is_temporary(text: str, suffixes: tuple[str, ...]) -> bool:
     """Whether a name is only staging, to be renamed when its upload is complete (contract N6).
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from server import ledger
 from server.config import Settings
-from server.database import Database, in_words, is_away, passes_by_itself
+from server.database import Database, in_words, passes_by_itself
 from server.names import FileName
 from server.sequence import Holder, Range, Version, stream_of, version_of
 
@@ -79,7 +79,7 @@ class LedgerOutlook:
             with self._database.read() as connection:
                 return self._view(connection, name)
         except SQLAlchemyError as error:
-            if not (is_away(error) or passes_by_itself(error)):
+            if not passes_by_itself(error):
                 # It answers, but the loader has yet to make its tables: no stream is known so far.
                 first = ledger.FIRST_EXPECTED
                 return View(version=version_of(name.sequence, first), expected=first)

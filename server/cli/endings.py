@@ -5,7 +5,7 @@ from collections.abc import Callable
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from server.database import in_words, is_away, passes_by_itself
+from server.database import in_words, passes_by_itself, remedy
 from server.errors import InboxError, SettingsError, UsageError
 from server.output import complain
 
@@ -27,10 +27,13 @@ def exit_code(command: Callable[[], int | None]) -> int:
     except typer.Abort:
         code = 130
     except DBAPIError as error:
-        if not (is_away(error) or passes_by_itself(error)):
+        if not passes_by_itself(error):
             raise
-        said = f"The database does not answer: {in_words(error)}."
-        complain(f"{said} Nothing was changed. Try again when it is back.")
+        if remedy(error) is None:
+            what, todo = "does not answer", " Try again when it is back."
+        else:
+            what, todo = "refuses us", ""
+        complain(f"The database {what}: {in_words(error)}. Nothing was changed.{todo}")
         code = 1
     except BrokenPipeError:
         code = 0
