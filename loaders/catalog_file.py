@@ -25,6 +25,8 @@ from loaders.shapes import (
 )
 
 _RESERVED = frozenset({*MARKS, ACTIVE, EXTRA})
+# How names begin that the inbox, or a database, has for itself; the first holds for columns too.
+_OURS = ("kore_inbox_", "inbox_", "sqlite_", "alembic_")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,59}", re.ASCII)
 _API_NAME = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,39}", re.ASCII)
 # MariaDB's DECIMAL ends at 65 digits, but 38 are what all databases share.
@@ -94,7 +96,9 @@ def parse(draft: ApiDraft, text: str) -> Mapping[str, Any] | None:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         draft.wrong("TOML", str(error))
-        return None
+    except RecursionError:
+        draft.wrong("TOML", "it is nested too deeply")
+    return None
 
 
 def read(draft: ApiDraft, content: Mapping[str, Any]) -> None:
@@ -120,8 +124,7 @@ def _read_tables(draft: ApiDraft, top: Section) -> set[str]:
     """Read the `[[table]]`s; the names of all key fields are returned, since fields must know."""
     for section in top.sections("table", "name"):
         name = section.text("name")
-        if name and not _IDENTIFIER.fullmatch(name):
-            section.wrong("name", f"{name!r} is not a table name in lower case")
+        _check_table(section, "name", name)
         key = section.texts("key", needed=True)
         header = section.text("header", default="") or None
         fields = section.texts("fields") if section.has("fields") else None
@@ -130,6 +133,13 @@ def _read_tables(draft: ApiDraft, top: Section) -> set[str]:
     if not draft.tables:
         top.wrong("table", "at least one table is needed")
     return {name for table in draft.tables for name in table.key}
+
+
+def _check_table(section: Section, key: str, name: str) -> None:
+    if name and not _IDENTIFIER.fullmatch(name):
+        section.wrong(key, f"{name!r} is not a table name in lower case")
+    elif name.startswith(_OURS):
+        section.wrong(key, f"{name!r} begins as tables of the database or of the inbox do")
 
 
 def _read_fields(draft: ApiDraft, top: Section, keys: set[str]) -> None:
@@ -153,7 +163,7 @@ def _read_field(draft: ApiDraft, section: Section, keys: set[str]) -> Field:
     ordinal = section.number("ordinal", smallest=1, largest=999, needed=True) or 0
     name = section.text("name")
     column = column_name(name)
-    if name and (not _IDENTIFIER.fullmatch(column) or column in _RESERVED):
+    if name and (not _IDENTIFIER.fullmatch(column) or column in _RESERVED or column.startswith(_OURS[0])):
         section.wrong("name", f"{name!r} gives {column!r}, which cannot be a column")
     kind = section.choice("type", FieldType)
     length = precision = scale = None
@@ -199,6 +209,8 @@ def _read_references(draft: ApiDraft, top: Section) -> None:
         created = kind is ReferenceKind.CREATE
         fields = section.texts("fields", needed=True)
         parent = section.text("table")
+        if created:
+            _check_table(section, "table", parent)
         when = None if created else _read_condition(draft, section, kind)
         draft.references.append(
             ReferenceDraft(
@@ -251,7 +263,7 @@ def _read_column(
     if len(fields) != 1:
         section.wrong("column", "only a reference of one field can have one")
         return None
-    if not _IDENTIFIER.fullmatch(column) or column in _RESERVED:
+    if not _IDENTIFIER.fullmatch(column) or column in _RESERVED or column.startswith(_OURS[0]):
         section.wrong("column", f"{column!r} cannot be a column")
     others = {field.column for field in draft.fields.values() if field.name != fields[0]}
     if column in others or any(reference.column == column for reference in draft.references):

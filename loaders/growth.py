@@ -16,8 +16,10 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, ForeignKeyConstraint, Table, func, inspect, select
 from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
+from loaders.records import Exact
 from loaders.shapes import Catalog
 from loaders.tables import target
 
@@ -33,6 +35,11 @@ _MARIADB_TYPES = (
     "SELECT table_name, column_name, column_type FROM information_schema.columns"
     " WHERE table_schema = DATABASE()"
 )
+
+
+# MariaDB's limit for a row and its error for that.
+_LARGEST_ROW_BYTES = 65_535
+_ROW_TOO_LARGE = 1118
 
 
 class GrowthConflict(ValueError):
@@ -85,7 +92,16 @@ def grow(connection: Connection, catalog: Catalog) -> list[Change]:
     To be called outside a load: MariaDB commits around DDL. Raises GrowthConflict before anything is changed.
     """
     plan = _plan(connection, catalog)
-    for statement in (*plan.off, *(change.statement for change in plan.changes), *plan.on):
+    for statement in plan.off:
+        connection.exec_driver_sql(statement)
+    for change in plan.changes:
+        try:
+            connection.exec_driver_sql(change.statement)
+        except DBAPIError as error:
+            if error.orig is None or error.orig.args[:1] != (_ROW_TOO_LARGE,):
+                raise
+            raise GrowthConflict([f"table {change.table!r}: {error.orig.args[-1]}"]) from error
+    for statement in plan.on:
         connection.exec_driver_sql(statement)
     return plan.changes
 
@@ -94,6 +110,10 @@ def _plan(connection: Connection, catalog: Catalog) -> _Plan:
     files = {table.name: api.file for api in catalog.values() for table in api.tables}
     plan, found = _Plan(), _Found(connection)
     for table in target(catalog).sorted_tables:
+        if connection.dialect.name != "sqlite" and (size := _row_bytes(table)) > _LARGEST_ROW_BYTES:
+            said = f"a row's texts may take {size:,} bytes, and MariaDB holds {_LARGEST_ROW_BYTES:,}"
+            where = f"{files[table.name]}: " if table.name in files else ""
+            plan.mistakes.append(f"{where}table {table.name!r}: {said}; make its strings shorter")
         if table.name not in found.types:
             statement = str(CreateTable(table).compile(dialect=connection.dialect)).strip()
             plan.changes.append(Change("new table", table.name, (), "", "", statement))
@@ -105,6 +125,11 @@ def _plan(connection: Connection, catalog: Catalog) -> _Plan:
         raise GrowthConflict(plan.mistakes)
     plan.off, plan.on = found.around(plan.changes)
     return plan
+
+
+def _row_bytes(table: Table) -> int:
+    """What the texts of the longest row take at least, as MariaDB counts: 4 bytes to a character."""
+    return sum(4 * column.type.length + 1 for column in table.columns if isinstance(column.type, Exact))
 
 
 class _Found:

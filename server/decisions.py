@@ -6,15 +6,23 @@ from dataclasses import dataclass, field
 
 from loaders.full import Loss
 from loaders.rejects import Reject
+from server.errors import UsageError
+
+# As wide as the ledger's columns for it.
+LONGEST_BY = 100
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Who decides, why, and whether it is only tried."""
+    """Who decides, why, and whether it is only tried; UsageError where the name would not fit the ledger."""
 
     by: str = field(default_factory=getpass.getuser)
     reason: str = "no reason was given"
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.by) > LONGEST_BY:
+            raise UsageError(f"The name of who decides has {len(self.by)} characters, {LONGEST_BY} at most.")
 
 
 @dataclass(frozen=True)

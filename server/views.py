@@ -22,6 +22,9 @@ Record = dict[str, Any]
 
 _file = schema.file
 
+# All numbers of so many digits can be ids: they fit the 8 bytes of a database's integer.
+_ID_DIGITS = 18
+
 FILE_COLUMNS = (
     "id",
     "name",
@@ -87,9 +90,11 @@ def find_file(connection: Connection, text: str, scope: Scope) -> Row[Any]:
         UsageError: there is none.
     """
     if text.isascii() and text.isdigit():
-        row = connection.execute(select(_file).where(_file.c.id == int(text))).one_or_none()
+        row = None
+        if len(digits := text.lstrip("0") or "0") <= _ID_DIGITS:
+            row = connection.execute(select(_file).where(_file.c.id == int(digits))).one_or_none()
         if row is None:
-            raise UsageError(f"There is no file with the id {text}.", todo="See `kore-inbox files`.")
+            raise UsageError(f"There is no file with the id {digits[:40]}.", todo="See `kore-inbox files`.")
         return row
     try:
         name: FileName | None = parse_shown(text)

@@ -352,6 +352,14 @@ def test_replay_held_is_a_program_for_cron(bench: Bench, run: Run, tmp_path: Pat
         ("skip", "DT", "0"),
         ("skip", "no source", "1"),
         ("nosuch",),
+        ("show", "9" * 30),
+        ("approve", "9" * 5000),
+        ("files", "--limit", "9" * 30),
+        ("skip", "DT", "3", "--by", "x" * 101),
+        ("skip", "DT", "3", "--reason", "\udcff"),
+        ("files", "--source", "\udcff"),
+        ("user", "add", "x", "--source", "DT", "--password-stdin", "\udcff"),
+        ("simulate", "--folder", "x", "--days", "99999999"),
     ],
 )
 def test_a_mistake_gets_a_sentence_and_exit_code_2(run: Run, words: tuple[str, ...]) -> None:
@@ -712,3 +720,8 @@ def test_init_makes_a_certificate_for_trials_once_and_serve_says_what_is_wrong_w
     code, _, told = command("serve")
     assert code == 2
     assert f"ftp.key: {pair[1]}: No such file" in told
+
+
+def test_a_password_that_is_not_in_utf8_is_refused(run: Run) -> None:
+    code, _, messages = run("user", "add", "x", "--source", "DT", "--password-stdin", stdin="p\udce4ss\n")
+    assert (code, messages) == (2, "The password on standard input is not in UTF-8.\n")

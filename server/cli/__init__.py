@@ -35,6 +35,7 @@ from server.cli import (
     simulating,
     users,
 )
+from server.errors import UsageError
 
 app = typer.Typer(
     help="An FTP inbox for ERP exports that loads what it receives.",
@@ -68,4 +69,15 @@ def _main(
 
 def main() -> None:
     """The command's entrance."""
-    sys.exit(endings.exit_code(lambda: app(standalone_mode=False)))
+    sys.exit(endings.exit_code(_run))
+
+
+def _run() -> int | None:
+    """Bytes that are no UTF-8 could be written down nowhere, and are no name of anything here."""
+    for word in sys.argv[1:]:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{word!r} is not in UTF-8.", todo="Type it in UTF-8.") from None
+    code: int | None = app(standalone_mode=False)
+    return code

@@ -7,6 +7,7 @@ import typer
 
 from server.admin import Inbox
 from server.config import Settings, conf_folder, load_settings, must_exist
+from server.errors import UsageError
 from server.output import complain
 
 # How long a database is waited for by what has something to do without it.
@@ -75,6 +76,11 @@ def inbox_beside_its_database() -> Inbox:
 def password(from_stdin: bool, *, confirm: bool) -> str:
     """A password, from the first line of standard input or typed unseen; with `confirm` twice."""
     if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
+        try:
+            given = sys.stdin.readline().rstrip("\r\n")
+            given.encode()
+        except UnicodeError:
+            raise UsageError("The password on standard input is not in UTF-8.") from None
+        return given
     prompted: str = typer.prompt("Password", hide_input=True, confirmation_prompt=confirm)
     return prompted

@@ -7,7 +7,7 @@ import typer
 from server.admin import Decision
 
 Json = Annotated[bool, typer.Option("--json", help="An array of objects, for machines.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="The last so many only.")]
+Limit = Annotated[int | None, typer.Option(min=1, max=10**9, help="The last so many only.")]
 Source = Annotated[list[str] | None, typer.Option("--source", help="Only of this source; may be repeated.")]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A name, in any spelling, or an id.")]
 PasswordStdin = Annotated[

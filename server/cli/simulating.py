@@ -24,7 +24,7 @@ def simulate(
     password_stdin: PasswordStdin = False,
     count: Annotated[int, typer.Option("--files", min=1, help="How many files.")] = 120,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of each NET file.")] = 50,
-    days: Annotated[int, typer.Option("--days", min=1, help="Days that the files spread over.")] = 3,
+    days: Annotated[int, typer.Option("--days", min=1, max=3650, help="Days that the files span.")] = 3,
     fulls: Annotated[bool, typer.Option("--fulls", help="Every night, FULLs of all master data.")] = False,
     header: Annotated[bool, typer.Option("--header", help="Begin files with the fields' names.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Another seed makes another company.")] = 1,

@@ -336,3 +336,20 @@ def test_all_conflicts_are_told_at_once_and_nothing_is_changed(store: Store, sit
     assert store.rows("category", "*") == []
     with store.database.read() as connection:
         assert "region" not in {column["name"] for column in inspect(connection).get_columns("category")}
+
+
+@pytest.mark.parametrize(("fields", "says"), [(20, "a row's texts may take "), (230, "Row size too large")])
+def test_a_table_that_mariadb_cannot_hold_is_a_conflict_that_names_it(
+    store: Store, site: Path, fields: int, says: str
+) -> None:
+    length = 4000 if fields == 20 else 60
+    more = "".join(
+        f'[[field]]\nordinal = {number}\nname = "F{number}"\ntype = "string"\nlength = {length}\n'
+        for number in range(3, fields)
+    )
+    wanted = catalog(site, loyalty=NEW_API + more)
+    if not store.database.is_sqlite:
+        with pytest.raises(growth.GrowthConflict, match=f"table 'loyalty': {says}"):
+            grow(store, wanted)
+    else:
+        assert grow(store, wanted)

@@ -152,3 +152,18 @@ def test_a_file_that_is_not_utf_8_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "1.toml").write_bytes(b'api = "\xff"')
     with pytest.raises(CatalogError, match="utf-8"):
         read_catalog(site=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "says"),
+    [
+        ('name = "loyalty"', 'name = "sqlite_x"', "'sqlite_x' begins as tables of the database"),
+        ('name = "loyalty"', 'name = "inbox_file"', "'inbox_file' begins as tables of the database"),
+        ('name = "loyalty"', 'name = "kore_inbox_staging"', "'kore_inbox_staging' begins as"),
+        ('"Points"', '"Kore Inbox Position"', "cannot be a column"),
+        ("level = 3", f"level = {'[' * 3000}{']' * 3000}", "nested too deeply"),
+    ],
+)
+def test_what_no_database_could_have_is_a_mistake(tmp_path: Path, was: str, becomes: str, says: str) -> None:
+    mistakes = read(tmp_path, NEW_API.replace(was, becomes))
+    assert says in str(mistakes)
