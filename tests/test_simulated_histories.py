@@ -83,7 +83,7 @@ def test_a_history_with_every_mishap_ends_as_the_contract_says(bench: Bench) -> 
     assert _inactive(bench, "order_lines"), "moved to another date"
     written = [row for api in bench.catalog.values() for row in bench.rows(api.most_specific.name)]
     assert any(row["extra"] for row in written), "newer than the catalog"
-    assert len({row["version"] for row in bench.rows("shipment_lines")}) > 3
+    assert len({row["version"] for row in bench.rows("shipment_lines")}) > 2, "from several files"
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

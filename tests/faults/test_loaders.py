@@ -2,8 +2,6 @@
 
 import os
 import signal
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ from sqlalchemy import make_url
 from server import dispatcher, ledger
 from server.database import Database
 from server.dispatcher import Dispatcher
-from server.spool import Spool
 from tests.faults.test_database import commits
 from tests.support.inboxes import Bench
 
@@ -81,22 +78,3 @@ def _stop_after_taking_the_lease(bench: Bench) -> int:
     except ledger.LeaseLost:
         return 0
     return 4
-
-
-def test_a_second_inbox_on_one_database_stands_by_and_says_so(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a spool of its own it accepts; it loads nothing until the first one has ended."""
-    monkeypatch.setattr(dispatcher, "SCAN_SECONDS", 0)
-    first = bench.loader()
-    spool = Spool(tmp_path / "second")
-    spool.create()
-    second = replace(bench, spool=spool)
-    second.arrive(CATEGORY, b"A\tone\n")
-    standing = Dispatcher(bench.settings, spool, bench.database, bench.catalog)
-    assert not standing.take_lease()
-    assert "another loader" in {wait["kind"] for wait in second.inbox.status()["waits"]}
-    assert "another loader" not in {wait["kind"] for wait in bench.inbox.status()["waits"]}
-    first._give_back_lease()
-    second.work()
-    assert second.states() == {CATEGORY: "loaded"}
