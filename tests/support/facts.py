@@ -13,8 +13,8 @@ from server.spool import Spool
 from server.states import Event, State
 from tests.support.inboxes import Bench
 
-# A lease is one loader's life; an event's number of tries is counted for itself.
-_LEFT_OUT = {"inbox_lease", "inbox_event", "inbox_file"}
+# A lease is one loader's life, a home one spool's; an event's number of tries is counted for itself.
+_LEFT_OUT = {"inbox_lease", "inbox_home", "inbox_event", "inbox_file"}
 # Texts for people name files by their number.
 _TELLING = {"id", "count", "happened", "kept", "todo"}
 
