@@ -201,7 +201,9 @@ def test_where_the_numbers_begin_again_skip_takes_what_why_and_the_exception_say
     bench.work()
     assert bench.states()["DT_0000003_KS_CATEGORY.NET"] == "loaded"
     assert run(*command.split()[1:])[0] == 0, "it is safe to repeat"
-    said = "9999998-0000002 ends before it begins, as XX is at 0000001.\n"
+    bench.arrive("XX_0000001_KS_CATEGORY.NET", b"X\tone\n")
+    bench.work()
+    said = "9999998-0000002 ends before it begins, as XX is at 0000002.\n"
     assert run("skip", "XX", "9999998-0000002") == (2, "", said)
 
 
