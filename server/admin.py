@@ -152,7 +152,7 @@ class Inbox:
             self._prepare()
             with self.database.read() as connection:
                 found = overview.status(connection)
-                waiting += waits.inside(connection, self.spool.node(), ledger.now_utc())
+                waiting += waits.inside(connection, ledger.now_utc())
         except DBAPIError as error:
             if not passes_by_itself(error):
                 raise

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from server import ledger, notices, schema
+from server import notices, schema
 from server.config import Inbox
 from server.database import in_words, trouble
 from server.spool import Spool
@@ -114,23 +114,13 @@ def _disk(spool: Spool, inbox: Inbox) -> Iterator[Wait]:
         )
 
 
-def inside(connection: Connection, node: str, now: datetime) -> Iterator[Wait]:
+def inside(connection: Connection, now: datetime) -> Iterator[Wait]:
     """What the ledger knows.
 
     Args:
         connection: to the database.
-        node: the name of this inbox's spool.
         now: UTC.
     """
-    lease = connection.execute(select(schema.lease)).one_or_none()
-    if lease is not None and lease.owner != node and lease.expires_at > ledger.database_now(connection):
-        yield Wait(
-            kind="another loader",
-            subject=lease.owner,
-            happened="Another inbox on this database loads (it holds the lease); this one stands by.",
-            kept="Files are accepted, and kept in the spool.",
-            todo="None, if that is meant; this one takes over when the other one ends.",
-        )
     file, event = schema.file, schema.event
     begun = (
         select(func.max(event.c.at))
