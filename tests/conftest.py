@@ -25,8 +25,8 @@ from tests.support.inboxes import Bench
 from tests.support.mariadb import PrivateMariaDB
 
 # A deadline per example measures the machine's other work, not ours.
-settings.register_profile("default", settings.get_profile("default"), deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100, print_blob=True)
+settings.register_profile("default", settings.get_profile("default"), deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50, print_blob=True)
 settings.register_profile(
     "long", deadline=None, max_examples=2000, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )

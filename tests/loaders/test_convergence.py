@@ -204,7 +204,7 @@ def state(store: Store, connection: Connection) -> dict[str, list[tuple[object, 
 
 
 @settings(
-    max_examples=max(300, settings().max_examples),
+    max_examples=max(120, settings().max_examples),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(history=histories())
