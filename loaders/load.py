@@ -120,6 +120,7 @@ class _Load:
         # Before older rows go in that waited for these: they are not active yet, and none is lost.
         losses = [] if full is None else self._finish(full)
         self._parking.settle()
+        dialects.finish(self._connection)
         examined = self._examination
         left = self._parking.left
         rows_parked = self._parking.parked - left.pop(self._delivery.file_id, 0)

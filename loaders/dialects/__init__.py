@@ -14,16 +14,23 @@ from sqlalchemy import Connection
 from loaders.dialects import mariadb, sqlite
 from loaders.dialects.upsert import UnsafeSettings, Upsert, ValuesAltered, Winner
 
-__all__ = ["UnsafeSettings", "Upsert", "ValuesAltered", "Winner", "check", "run"]
+__all__ = ["UnsafeSettings", "Upsert", "ValuesAltered", "Winner", "check", "finish", "run"]
 
 
 def run(connection: Connection, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
     """Join rows into their table, in their order; errors of the database are not caught.
 
+    MariaDB may still be at work afterwards: the connection's next statement waits for it, and has its error.
     Raises ValuesAltered if MariaDB would have kept anything but the values given; then nothing was joined.
     """
     if rows:
         (sqlite if _is_sqlite(connection) else mariadb).run(connection, upsert, rows)
+
+
+def finish(connection: Connection) -> None:
+    """Wait for all that `run` has begun, and clear up after it; the last errors are raised here."""
+    if not _is_sqlite(connection):
+        mariadb.finish(connection)
 
 
 def check(connection: Connection) -> None:

@@ -4,7 +4,8 @@ For some rows PyMySQL's `executemany` makes the text: it recognises the statemen
 rows as go into 1 MB, below any `max_allowed_packet`. Many rows are streamed into a temporary table first,
 which takes half the time. `LOAD DATA` alters what does not fit and only warns of it, so any warning is an
 error here, and nothing goes into a real table that way. Making a temporary table does not end the
-transaction. Where it or the streaming is forbidden, all rows go as text.
+transaction. Where it or the streaming is forbidden, all rows go as text. While the server joins staged rows
+with the table, we go on.
 
 There is no WHERE here, so each column decides for itself whether the new row wins. Columns are assigned from
 left to right and see what was assigned before them (measured); therefore the marks come last, first the line,
@@ -19,7 +20,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from loaders.dialects import streaming
+from loaders.dialects import ahead, streaming
 from loaders.dialects.upsert import UnsafeSettings, Upsert, ValuesAltered, Winner
 
 # Measured: from 150 to 200 rows on streaming is quicker.
@@ -38,7 +39,7 @@ _forbidding: set[str] = set()
 
 
 def run(connection: Connection, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Join rows into their table, by the way that is quicker for so many."""
+    """Join rows into their table, by the way that is quicker for so many; `finish` waits for its end."""
     database = str(connection.engine.url)
     if len(rows) >= STREAMED_ROWS and database not in _forbidding:
         try:
@@ -88,7 +89,7 @@ def _stage(connection: Connection, upsert: Upsert, rows: Sequence[tuple[Any, ...
     columns = ", ".join(map(quote, upsert.columns))
     # An engine without transactions is enough for it, and takes a tenth of the server's time off.
     engine = "Aria" if getattr(connection.dialect, "is_mariadb", False) else "InnoDB"
-    # One may be left of a load that failed.
+    # One may be left, of the rows before these or of a load that failed.
     connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {_STAGING}")
     # Names are the catalog's, quoted.
     connection.exec_driver_sql(
@@ -112,8 +113,14 @@ def _join_staged(connection: Connection, upsert: Upsert) -> None:
     columns = ", ".join(map(quote, upsert.columns))
     # In their order: a row's parent in the same table has to be there before it.
     staged = f"SELECT {columns} FROM {_STAGING} ORDER BY {_POSITION}"  # noqa: S608 - as above
-    connection.exec_driver_sql(_upsert(upsert, quote, staged))
-    connection.exec_driver_sql(f"DROP TEMPORARY TABLE {_STAGING}")
+    ahead.begin(connection, _upsert(upsert, quote, staged))
+    connection.info[_STAGING] = True
+
+
+def finish(connection: Connection) -> None:
+    """Wait for the rows that are still being joined, and leave no staging table."""
+    if connection.info.pop(_STAGING, False):
+        connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {_STAGING}")
 
 
 def check(connection: Connection) -> None:
