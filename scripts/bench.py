@@ -43,7 +43,7 @@ from loaders.load import Delivery, Outcome, SourceOptions, load
 from loaders.records import metadata
 from loaders.tables import target
 from server.children import spare_garbage_collector
-from server.database import Database
+from server.database import LOADING_CACHE_KIB, Database
 
 API = "CUSTOMERS"
 COLUMNS = 19
@@ -123,7 +123,7 @@ def inbox_load(url: str, path: Path, count: int) -> Measured:
     """Load the file into tables made for it, as the loader process would."""
     spare_garbage_collector()
     catalog = read_catalog()
-    database = Database(make_url(url))
+    database = Database(make_url(url), cache_kib=LOADING_CACHE_KIB)
     make_tables(database)
     delivery = Delivery(
         file_id=1,

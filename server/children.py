@@ -10,7 +10,7 @@ from pathlib import Path
 from server import process
 from server.apis import load_catalog
 from server.config import Settings
-from server.database import Database
+from server.database import LOADING_CACHE_KIB, Database
 from server.dispatcher import Dispatcher
 from server.mail import mailer
 from server.outlook import LedgerOutlook
@@ -44,7 +44,8 @@ def load(settings: Settings, stop: threading.Event) -> None:
     spool.create()
     catalog = load_catalog(settings)
     with spool.lock("loader"):
-        Dispatcher(settings, spool, Database(settings.database_url), catalog, stop).run()
+        database = Database(settings.database_url, cache_kib=LOADING_CACHE_KIB)
+        Dispatcher(settings, spool, database, catalog, stop).run()
 
 
 def send_mail(settings: Settings, stop: threading.Event) -> None:

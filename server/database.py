@@ -124,6 +124,12 @@ def _code(error: BaseException | None) -> int | None:
     return None
 
 
+# What SQLite takes by itself: enough for whoever looks a few rows up.
+SMALL_CACHE_KIB = 2 * 1024
+# A load goes all over its tables and their indexes; more than this made it no quicker (measured).
+LOADING_CACHE_KIB = 64 * 1024
+
+
 class Database:
     """One database, opened for reading and for writing.
 
@@ -131,9 +137,17 @@ class Database:
         url: SQLite or MariaDB/MySQL; made by `config`.
         timeout_seconds: how long to wait for a connection or a lock before an error.
         answer_seconds: how long MariaDB may take to answer; None waits for as long as a load takes.
+        cache_kib: how much of SQLite's file each connection keeps in memory.
     """
 
-    def __init__(self, url: URL, *, timeout_seconds: float = 30, answer_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        url: URL,
+        *,
+        timeout_seconds: float = 30,
+        answer_seconds: float | None = None,
+        cache_kib: int = SMALL_CACHE_KIB,
+    ) -> None:
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
         arguments: dict[str, Any] = {"timeout": timeout_seconds}
@@ -149,7 +163,8 @@ class Database:
             pool_pre_ping=not self.is_sqlite,
             **({} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}),
         )
-        event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mariadb)
+        event.listen(self.engine, "connect", self._prepare_sqlite if self.is_sqlite else _prepare_mariadb)
+        self._cache_kib = cache_kib
         if self.is_sqlite:
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
@@ -190,12 +205,12 @@ class Database:
         """Close the connections that are kept."""
         self.engine.dispose()
 
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # SQLAlchemy's transactions begin where `_begin_sqlite` says, not where the driver guesses.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
-        connection.execute(f"PRAGMA {pragma}")
+    def _prepare_sqlite(self, connection: sqlite3.Connection, _record: object) -> None:
+        # SQLAlchemy's transactions begin where `_begin_sqlite` says, not where the driver guesses.
+        connection.isolation_level = None
+        cache = f"cache_size=-{self._cache_kib}"
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", cache):
+            connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
