@@ -8,13 +8,11 @@ import email.headerregistry
 import ipaddress
 import os
 import tomllib
-from collections.abc import Container
 from email.errors import HeaderParseError
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -28,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -62,10 +61,9 @@ from server.setting_types import (
     UpperCase,
     no_database,
 )
+from server.settings import environment, mistakes
+from server.settings.environment import CONF_VARIABLE, PREFIX
 from server.windows import ALWAYS, Window
-
-ENV_PREFIX = "KORE_INBOX_"
-CONF_VARIABLE = "KORE_INBOX_CONF"
 
 # What the ledger can hold.
 MOST_RANK = 2_147_483_647
@@ -297,7 +295,7 @@ class Mail(_Section):
     ) -> SecretStr | None:
         username, host = info.data.get("username"), info.data.get("host")
         if (username is None) != (password is None):
-            raise ValueError(f"a login has username and password (put {ENV_PREFIX}MAIL__PASSWORD into .env)")
+            raise ValueError(f"a login has username and password (put {PREFIX}MAIL__PASSWORD into .env)")
         if username is None or password is None:
             return password
         if not (username + password.get_secret_value()).isascii():
@@ -353,8 +351,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
+        env_prefix=PREFIX,
+        env_nested_delimiter=environment.DELIMITER,
         env_file_encoding="utf-8",
     )
 
@@ -374,14 +372,19 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the parameters are pydantic's
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the parameters are pydantic's
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment, then `.env`, then `inbox.toml`, which comes as the constructor's arguments."""
-        return env_settings, dotenv_settings, init_settings
+        env_file = cast("DotEnvSettingsSource", dotenv_settings).env_file
+        return (
+            environment.Variables(settings_cls),
+            environment.FileVariables(settings_cls, env_file),
+            init_settings,
+        )
 
     def source(self, name: str) -> Source:
         """The settings of one source, defaults where it has none."""
@@ -450,65 +453,18 @@ def load_settings(conf: Path) -> Settings:
         given = tomllib.loads(toml.read_text("utf-8")) if toml.exists() else {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError([f"{toml.name}: {error}"]) from None
-    mistakes = _unknown_variables()
+    env = conf / ".env"
+    wrong = [f"{name}: there is no such setting" for name in environment.unknown(Settings.model_fields)]
     try:
-        settings = Settings(_env_file=conf / ".env", **given)  # type: ignore[call-arg] # pydantic-settings' own
+        settings = Settings(_env_file=env, **given)  # type: ignore[call-arg] # pydantic-settings' own
     except ValidationError as error:
-        mistakes += _mistakes(error, {*os.environ, *dotenv_values(conf / ".env")})
-    if mistakes:
-        raise SettingsError(mistakes)
+        wrong += mistakes.tell(error, environment.names(env))
+    if wrong:
+        raise SettingsError(wrong)
     settings = _absolute(settings, conf.parent)
     if (strange := no_database(settings.database_url)) is not None:
         raise SettingsError([f"database.url: {strange}"])
     return settings
-
-
-def _unknown_variables() -> list[str]:
-    """Environment variables of ours that name no section; pydantic looks only for those that it knows."""
-    sections = {name.upper() for name in Settings.model_fields}
-    return [
-        f"{variable}: there is no such setting"
-        for variable in sorted(os.environ)
-        if variable.startswith(ENV_PREFIX)
-        and variable != CONF_VARIABLE
-        and variable.removeprefix(ENV_PREFIX).partition("__")[0].upper() not in sections
-    ]
-
-
-# What pydantic says is for programmers; for its kinds of errors that a person can make:
-_SAYINGS = {
-    "extra_forbidden": "there is no such setting",
-    "missing": "it is missing",
-    "tuple_type": 'write a list, such as ["one", "two"]',
-    "string_type": "write a text in quotation marks",
-    "bool_type": "write true or false",
-    "bool_parsing": "write true or false",
-    "int_type": "write a whole number",
-    "int_parsing": "write a whole number",
-    "int_from_float": "write a whole number",
-    "float_type": "write a number",
-    "float_parsing": "write a number",
-    "byte_size": "write a size, such as 500 MB or 4 GB",
-    "byte_size_unit": "write a size, such as 500 MB or 4 GB",
-}
-
-
-def _mistakes(error: ValidationError, variables: Container[str]) -> list[str]:
-    """What is wrong, and where: a key of `inbox.toml`, or the variable that has its place."""
-    found = error.errors()
-    told = []
-    for part in found:
-        place = part["loc"]
-        inside = any(other["loc"][:-1] == place for other in found)
-        if part["type"] == "too_short" and inside:
-            # What is wrong in a list was not counted.
-            continue
-        key = ".".join(map(str, place))
-        variable = ENV_PREFIX + "__".join(map(str, place)).upper()
-        says = _SAYINGS.get(part["type"], part["msg"].removeprefix("Value error, "))
-        says = says.replace("Input should be", "it must be")
-        told.append(f"{variable if variable in variables else key}: {says}")
-    return told
 
 
 def _absolute(settings: Settings, base: Path) -> Settings:

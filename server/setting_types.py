@@ -23,6 +23,8 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Far beyond any use, and near enough for every clock and calendar that is asked for now plus so much.
 _LONGEST_DAYS = 3650
 
+_TWO_PORTS = "write the first and the last port, such as [50000, 50100]"
+
 _DRIVERS = {"sqlite": "pysqlite", "mysql": "pymysql", "mariadb": "pymysql"}
 _SQLITE_BEGINS = b"SQLite format 3\0"
 # Of PyMySQL's options those that take an object, or would have it connect later than it is asked to.
@@ -102,10 +104,16 @@ def _ipv4_address(value: str) -> str:
         raise ValueError(f"`{value}` is no IPv4 address, such as 203.0.113.7") from None
 
 
+def _two(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(_TWO_PORTS)
+    return value
+
+
 def _ascending(value: tuple[int, int]) -> tuple[int, int]:
     first, last = value
     if not 0 < first <= last:
-        raise ValueError("write the first and the last port, such as [50000, 50100]")
+        raise ValueError(_TWO_PORTS)
     return value
 
 
@@ -180,7 +188,7 @@ Seconds = Annotated[
     float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False), AfterValidator(_not_for_ever)
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]
-PortRange = Annotated[tuple[Port, Port], AfterValidator(_ascending)]
+PortRange = Annotated[tuple[Port, Port], BeforeValidator(_two), AfterValidator(_ascending)]
 Host = Annotated[str, AfterValidator(_host)]
 Ipv4Address = Annotated[str, AfterValidator(_ipv4_address)]
 FilePath = Annotated[Path, AfterValidator(_path)]

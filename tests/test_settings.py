@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.config import Settings, load_settings
+from server.config import Route, Settings, load_settings
 from server.errors import SettingsError
 
 
@@ -19,6 +19,8 @@ def read(folder: Path, toml: str) -> Settings:
 @pytest.mark.parametrize(
     ("section", "setting", "says"),
     [
+        ("mail", "recipients = 'a@b.c'", 'write a list, such as ["one", "two"]'),
+        ("drop_folder", "folders = '/in'", 'write a table, such as { key = "value" }'),
         ("dispatch", "settle = inf", "finite number"),
         ("dispatch", 'settle = "2h"', "3600"),
         ("load", 'park_alert_after = "9999999d"', "longer than 3650d"),
@@ -29,6 +31,7 @@ def read(folder: Path, toml: str) -> Settings:
         ("catalog", 'folder = "a\\u0000b"', "not a path"),
         ("ftp", 'host = "a..b"', "neither an address nor"),
         ("ftp", "passive_ports = [50100, 50000]", "the first and the last port"),
+        ("ftp", "passive_ports = 50000", "the last port, such as [50000, 50100]"),
         ("ftp", 'masquerade_address = "ftp.example.com"', "no IPv4 address"),
         ("inbox", 'integrations = ["K_S"]', "in no file's name"),
         ("sources.D_T", "trim = true", "in no file's name"),
@@ -81,3 +84,51 @@ def test_the_case_of_what_file_names_are_compared_with_does_not_matter(
 def test_what_the_driver_of_mariadb_takes_may_be_in_the_url(tmp_path: Path, query: str) -> None:
     url = f"mariadb+pymysql://u:p%40@db.example.com:3307/inbox{query}"
     assert read(tmp_path, f'[database]\nurl = "{url}"\n').database_url.database == "inbox"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "means"),
+    [
+        ("MAIL__RECIPIENTS", "ops@example.com", ("ops@example.com",)),
+        ("MAIL__RECIPIENTS", "a@b.c, d@e.f", ("a@b.c", "d@e.f")),
+        ("MAIL__RECIPIENTS", '["a@b.c"]', ("a@b.c",)),
+        ("MAIL__ROUTE", '[{"to": ["a@b.c"]}]', (Route(to=("a@b.c",)),)),
+        ("INBOX__INTEGRATIONS", "17", ("17",)),
+        ("INBOX__INTEGRATIONS", "[]", ()),
+        ("FTP__PASSIVE_PORTS", "50000,50100", (50000, 50100)),
+        ("DROP_FOLDER__FOLDERS", '{"/mnt/erp": ["DT"]}', {Path("/mnt/erp"): ("DT",)}),
+    ],
+)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_lists_and_tables_are_written_as_words_or_json_in_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, text: str, means: Any, in_file: bool
+) -> None:
+    (tmp_path / "conf").mkdir()
+    if in_file:
+        (tmp_path / "conf" / ".env").write_text(f"KORE_INBOX_{variable}='{text}'\n")
+    else:
+        monkeypatch.setenv(f"KORE_INBOX_{variable}", text)
+    section, name = variable.lower().split("__")
+    assert getattr(getattr(read(tmp_path, ""), section), name) == means
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "says"),
+    [
+        ("MAIL__RECIPIENTS", "[ops@example.com]", ': write a list, such as one,two or ["one", "two"]'),
+        ("MAIL__RECIPIENTS", "ops", ".0: `ops` is not a mail address"),
+        ("MAIL__ROUTE", "ops@example.com", '.0: write a table, such as {"key": "value"} (JSON)'),
+        ("DROP_FOLDER__FOLDERS", "/mnt/erp", ': write a table, such as {"key": "value"} (JSON)'),
+        ("FTP__PASSIVE_PORTS", "50000", ": write the first and the last port, such as [50000, 50100]"),
+        ("FTP", "21", ': write a table, such as {"key": "value"} (JSON)'),
+    ],
+)
+def test_what_no_list_or_table_can_be_read_from_is_told_with_its_variable_and_all_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, text: str, says: str
+) -> None:
+    monkeypatch.setenv(f"KORE_INBOX_{variable}", text)
+    with pytest.raises(SettingsError) as told:
+        read(tmp_path, "[web]\nport = 'ninety'\n")
+    one, other = sorted(told.value.mistakes)
+    assert one.startswith(f"KORE_INBOX_{variable}{says}")
+    assert other == "web.port: write a whole number"
