@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from server.config import Ftp, Tls
 from server.errors import SettingsError
+from server.settings.ftp import Ftp, Tls
 
 log = logging.getLogger("server.ftp")
 

@@ -22,9 +22,9 @@ from typing import BinaryIO
 from server import proofs
 from server.acceptance import Acceptance
 from server.answers import Answer, failure, shown
-from server.config import DropFolders
 from server.drop_reasons import READING, SUFFIX, Look, Reasons
 from server.names import is_temporary
+from server.settings.drop_folder import DropFolders
 from server.upload import Sender, TooLarge, Upload
 from server.users import User
 

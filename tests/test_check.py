@@ -10,7 +10,7 @@ import pytest
 
 from server import cli
 from server.admin import Decision
-from server.config import Source
+from server.settings.source import Source
 from tests.support.inboxes import Bench
 
 Check = Callable[..., tuple[int, str, str]]

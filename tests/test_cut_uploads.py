@@ -18,8 +18,9 @@ from pydantic import ByteSize
 
 from server import acceptance, proofs
 from server.answers import Answer
-from server.config import Inbox, Source
+from server.config import Inbox
 from server.sent import Sent
+from server.settings.source import Source
 from server.spool import Receipt, Spool
 from server.upload import Sender, Upload
 from server.uploads import Uploads

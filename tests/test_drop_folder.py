@@ -10,9 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from server.acceptance import Acceptance
-from server.config import DropFolders, Inbox, Settings
+from server.config import Inbox, Settings
 from server.drop_folder import DropFolder
 from server.drop_watch import Troubles, read_troubles
+from server.settings.drop_folder import DropFolders
 from server.spool import Receipt, Spool
 from tests.support.receiving import Told
 from tests.support.running import RunningInbox, until

@@ -19,9 +19,9 @@ from pydantic import ValidationError
 
 from server.acks import ACK, Acks, Answer
 from server.certificate import Certificate, Pair, expiry, make_self_signed
-from server.config import Ftp
 from server.errors import SettingsError
 from server.names import parse
+from server.settings.ftp import Ftp
 from tests.support.receiving import Running
 
 ORDERS = "DT_0000005_KS_ORDERS.NET"

@@ -12,9 +12,10 @@ from sqlalchemy import update
 
 from server import schema
 from server.admin import Decision
-from server.config import Dispatch, Source
+from server.config import Dispatch
 from server.dispatcher import Dispatcher
 from server.errors import UsageError
+from server.settings.source import Source
 from tests.support.commands import Run, json_of
 from tests.support.inboxes import Bench
 from tests.support.receiving import Running

@@ -13,9 +13,11 @@ from server import incidents, schema
 from server.admin import Decision
 from server.certificate import make_self_signed
 from server.conditions import Facts
-from server.config import Dispatch, Ftp, Load, Sequence, Settings, Source, Tls
+from server.config import Dispatch, Load, Sequence, Settings
 from server.kinds import Kind
 from server.ledger import now_utc
+from server.settings.ftp import Ftp, Tls
+from server.settings.source import Source
 from server.spool import Spool
 from tests.support.inboxes import Bench, replace_settings
 

@@ -20,9 +20,10 @@ from sqlalchemy import Connection, select
 
 from server import ledger, schema
 from server.admin import Decision
-from server.config import Load, Source
+from server.config import Load
 from server.database import Database
 from server.sequence import Version
+from server.settings.source import Source
 from server.states import State
 from tests.support.inboxes import Bench, lose_ledger
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from loaders.catalog import read_catalog
 from loaders.shapes import FullAbsent, ReferenceKind
-from server.config import Settings, Source
+from server.config import Settings
+from server.settings.source import Source
 
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")

@@ -3,7 +3,8 @@
 import pytest
 
 from server.admin import Decision
-from server.config import MOST_RANK, Settings, Source
+from server.config import Settings
+from server.settings.source import MOST_RANK, Source
 from server.states import State
 from tests.support import oracle
 from tests.support.inboxes import Bench

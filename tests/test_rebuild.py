@@ -15,10 +15,11 @@ from sqlalchemy import select
 from loaders.tables import target
 from server import schema
 from server.admin import Decision
-from server.config import Load, Source
+from server.config import Load
 from server.errors import UsageError
 from server.journal import Entry, Journal, LedgerLost, must_have_ledger
 from server.rebuild import Rebuilt
+from server.settings.source import Source
 from server.simulator import Disturbed, Mishaps, Plan
 from server.spool import Spool, SpoolTaken
 from server.states import State

@@ -23,10 +23,11 @@ from pydantic import ByteSize
 from loaders.shapes import Catalog
 from server import acceptance, users
 from server.acceptance import Acceptance
-from server.config import Ftp, Settings
 from server.config import Inbox as InboxSettings
+from server.config import Settings
 from server.outlook import LedgerOutlook
 from server.receiver import Receiver
+from server.settings.ftp import Ftp
 from server.spool import Spool
 from tests.support.facts import Facts, compare, facts, files_of, settled
 from tests.support.inboxes import CATALOG

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from server.config import Route, Settings, load_settings
+from server.config import Settings, load_settings
 from server.errors import SettingsError
+from server.settings.mail import Route
 
 
 def read(folder: Path, toml: str) -> Settings:

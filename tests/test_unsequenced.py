@@ -15,12 +15,13 @@ from sqlalchemy import select
 
 from loaders.shapes import Catalog
 from server import schema, users
-from server.config import Inbox, Source
+from server.config import Inbox
 from server.database import Database
 from server.errors import SettingsError, UsageError
 from server.names import parse_unsequenced
 from server.outlook import View
 from server.sequence import Version
+from server.settings.source import Source
 from server.unnumbered import came_before
 from tests.support.commands import Run, json_of
 from tests.support.inboxes import Bench

@@ -7,11 +7,11 @@ from pyftpdlib.servers import FTPServer
 from server.acceptance import Acceptance
 from server.acks import Acks
 from server.certificate import Certificate
-from server.config import Ftp, Tls
 from server.ftp.folders import folders_of
 from server.ftp.session import Session
 from server.ftp.tls import SecureSession
 from server.ftp.workers import Workers
+from server.settings.ftp import Ftp, Tls
 from server.users import Users
 
 

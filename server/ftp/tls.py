@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 from server import proofs
-from server.config import Tls
 from server.ftp.data import ABORTED, LOST, DataChannel
 from server.ftp.secured import Secured
 from server.ftp.session import Session
+from server.settings.ftp import Tls
 from server.upload import UploadCut
 
 log = logging.getLogger("server.ftp")

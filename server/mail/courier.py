@@ -10,8 +10,8 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from server.config import Mail, Security
 from server.errors import TemporaryFault
+from server.settings.mail import Mail, Security
 
 _PORTS = {Security.STARTTLS: 587, Security.TLS: 465, Security.NONE: 25}
 _TOO_LARGE = 552

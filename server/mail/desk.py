@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from server.config import Mail, check_address
 from server.database import Database
 from server.errors import InboxError, UsageError
 from server.ledger import now_utc
 from server.mail import queue
 from server.mail.courier import connected
 from server.mail.letter import From, trial
+from server.settings.mail import Mail, check_address
 
 _OFF = "Mail is off: [mail] has no host."
 

@@ -14,12 +14,12 @@ from sqlalchemy import update
 from server import schema
 from server.admin import Decision
 from server.certificate import make_self_signed
-from server.config import Mail, Security
 from server.errors import InboxError, UsageError
 from server.kinds import Kind
 from server.mail import desk, queue
 from server.mail.mailer import Mailer
 from server.notices import Noticeboard
+from server.settings.mail import Mail, Security
 from tests.support.inboxes import Bench, replace_settings
 from tests.support.smtp import Got, MailServer
 

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.config import Mail, Route
 from server.kinds import Kind
 from server.mail.plan import AT_ONCE, Planned, Purpose, Sent, Told, plan
+from server.settings.mail import Mail, Route
 
 NOW = datetime.fromisoformat("2026-03-01T12:00")
 HOUR = timedelta(hours=1)

@@ -6,11 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from server import users
-from server.config import Ftp, Inbox, Settings, Source
+from server.config import Inbox, Settings
 from server.names import FileName
 from server.outlook import View
 from server.receiver import Receiver
 from server.sequence import Holder, Version
+from server.settings.ftp import Ftp
+from server.settings.source import Source
 from server.spool import Receipt, Spool
 
 

@@ -1,6 +1,6 @@
 """Types of single settings: what each takes, and how a wrong one is told to a person.
 
-A validator raises ValueError with a sentence; which setting it is about, `config` adds.
+A validator raises ValueError with a sentence; which setting it is about, `mistakes` adds.
 """
 
 import inspect
@@ -182,6 +182,14 @@ def no_database(url: URL) -> str | None:
         # One that is missing is made; whether the others are there later, only time tells (A4).
         return None
     return None if begins in (b"", _SQLITE_BEGINS) else f"{path} is no SQLite database"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name stands for this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 Seconds = Annotated[

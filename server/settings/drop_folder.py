@@ -1,0 +1,20 @@
+"""The section `[drop_folder]`: folders in place of FTP."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from server.settings.sections import Section
+from server.settings.values import FilePath, Marker, NamePart, Seconds
+
+
+class DropFolders(Section):
+    """Folders in which senders leave files, by folder the sources that may; often on a network share."""
+
+    folders: dict[FilePath, Annotated[tuple[NamePart, ...], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
+    scan_interval: Annotated[Seconds, Field(gt=0)] = 5
+    stable_for: Seconds = 10
+    marker: Marker = ""
+    originals: Literal["move", "delete"] = "move"
