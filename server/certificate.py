@@ -1,7 +1,8 @@
 """The certificate of FTPS: read, checked, taken anew when its files change (contract X2).
 
 Connections are secured with the standard library's `ssl`: of what Python offers, it alone can leave out the
-session tickets that TLS 1.3 sends after a handshake (see `ftp.secured`).
+session tickets that TLS 1.3 sends after a handshake (see `ftp.secured`). `cryptography` only reads and makes
+certificates; it is imported there, as without TLS nobody needs its 9 MiB.
 """
 
 import logging
@@ -13,10 +14,6 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from server.errors import SettingsError
 from server.settings.ftp import Ftp, Tls
@@ -51,6 +48,8 @@ class Pair:
             OSError: it cannot be read.
             ValueError: it is no certificate.
         """
+        from cryptography import x509  # noqa: PLC0415 - see above
+
         return x509.load_pem_x509_certificates(self.certificate.read_bytes())[0].not_valid_after_utc
 
     def context(self) -> ssl.SSLContext:
@@ -76,6 +75,9 @@ class Pair:
 
     def _mistakes(self) -> list[str]:
         """What is wrong with either file."""
+        from cryptography import x509  # noqa: PLC0415
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
         found = []
         certificate = key = None
         try:
@@ -160,6 +162,11 @@ def make_self_signed(certificate: Path, key: Path, now: datetime) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.x509.oid import NameOID  # noqa: PLC0415
+
     if certificate.exists() or key.exists():
         return []
     host = socket.gethostname()

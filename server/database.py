@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
-from loaders.dialects import ahead, streaming
+from loaders import dialects
 
 # A connection that cannot be given back, because its server has gone, is not worth a traceback: whoever asks
 # next hears of it by an error that is foreseen.
@@ -167,9 +167,7 @@ class Database:
         self._cache_kib = cache_kib
         if self.is_sqlite:
             event.listen(self.engine, "begin", _begin_sqlite)
-        else:
-            streaming.enable(self.engine)
-            ahead.enable(self.engine)
+        dialects.enable(self.engine)
         self._turn = _WriterLock(Path(str(url.database))) if self.is_sqlite else None
 
     @property

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from loaders.dialects import ahead, streaming
@@ -36,6 +36,12 @@ log = logging.getLogger(__name__)
 
 # The databases that have forbidden it to this process, by URL.
 _forbidding: set[str] = set()
+
+
+def enable(engine: Engine) -> None:
+    """Let rows be streamed on an engine's connections, and joined while the next ones are checked."""
+    streaming.enable(engine)
+    ahead.enable(engine)
 
 
 def run(connection: Connection, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
