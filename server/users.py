@@ -40,7 +40,8 @@ _NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,64}")
 
 # The least that OWASP advises: 19 MiB and two passes. The library's default of 64 MiB would be most of the
 # receiver's memory while two users log in.
-_hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+CHECK_KIB = 19 * 1024
+_hasher = PasswordHasher(time_cost=2, memory_cost=CHECK_KIB, parallelism=1)
 
 
 @dataclass(frozen=True)
