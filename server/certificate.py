@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-
 from server.errors import SettingsError
 from server.settings.ftp import Ftp, Tls
 
