@@ -147,4 +147,5 @@ def _missing_in(connection: Connection, stream: ledger.Stream, wanted: Range) ->
         return []
     arrived = takewhile(lambda version: version <= wanted.last, ledger.arrived(connection, stream.id, first))
     # One number beyond the range is taken for arrived, so that the range's own end counts as missing.
-    return list(gaps(first, chain(arrived, [wanted.last.next]), ledger.skips(connection, stream.id, first)))
+    there = (Range(version, version) for version in chain(arrived, [wanted.last.next]))
+    return list(gaps(first, there, ledger.skips(connection, stream.id, first)))

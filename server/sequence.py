@@ -213,7 +213,7 @@ def advance(expected: Version, arrived: Iterable[Version], skipped: Iterable[Ran
         arrived: versions that have arrived, in ascending order; read only as far as they go on without a gap.
         skipped: ranges that were given up, in ascending order, not overlapping; read likewise.
     """
-    for part in _merged(arrived, skipped):
+    for part in _merged((Range(version, version) for version in arrived), skipped):
         if part.first > expected:
             break
         if part.last >= expected:
@@ -221,10 +221,11 @@ def advance(expected: Version, arrived: Iterable[Version], skipped: Iterable[Ran
     return expected
 
 
-def gaps(expected: Version, arrived: Iterable[Version], skipped: Iterable[Range]) -> Iterator[Range]:
+def gaps(expected: Version, arrived: Iterable[Range], skipped: Iterable[Range]) -> Iterator[Range]:
     """The missing numbers between `expected` and the highest that has arrived, as ranges in order.
 
-    Arguments as for `advance`. Skipped numbers beyond the last arrival are no gap: nothing waits for them.
+    Arguments as for `advance`, but that arrivals come in ranges, too, and all of them. Skipped numbers beyond
+    the last arrival are no gap: nothing waits for them.
     """
     missing: list[Range] = []
     for part in _merged(arrived, skipped):
@@ -238,16 +239,12 @@ def gaps(expected: Version, arrived: Iterable[Version], skipped: Iterable[Range]
 
 
 class _Skip(Range):
-    """A range of skipped numbers, told apart from one arrival while both are merged."""
+    """A range of skipped numbers, told apart from arrivals while both are merged."""
 
 
-def _merged(arrived: Iterable[Version], skipped: Iterable[Range]) -> Iterator[Range]:
+def _merged(arrived: Iterable[Range], skipped: Iterable[Range]) -> Iterator[Range]:
     """Arrivals and skips in one ascending row, without reading further ahead than one of each."""
-    return heapq.merge(
-        (Range(version, version) for version in arrived),
-        (_Skip(*skip) for skip in skipped),
-        key=lambda part: part.first,
-    )
+    return heapq.merge(arrived, (_Skip(*skip) for skip in skipped), key=lambda part: part.first)
 
 
 def parse_range(text: str) -> tuple[int, int]:

@@ -96,7 +96,8 @@ def test_gaps_are_the_missing_numbers_below_the_highest_arrival(
 ) -> None:
     skipped = _ranges(drawn)
     ahead = {n for n in arrived if n >= expected}
-    found = list(gaps(Version(0, expected), (Version(0, n) for n in sorted(ahead)), skipped))
+    ranges = [Range(Version(0, n), Version(0, n)) for n in sorted(ahead)]
+    found = list(gaps(Version(0, expected), ranges, skipped))
     there = ahead | _numbers(skipped)
     top = max(ahead, default=expected)
     assert _numbers(found) == {n for n in range(expected, top) if n not in there}
