@@ -3,7 +3,7 @@
 A load and the command `check` read files through here, so that they cannot differ (contract L3, L4).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -63,6 +63,7 @@ class Examination:
     `max_rejected` is how many rows may be refused before the whole file is (L4). `corrections` has, fix by
     fix, what refused rows say now, by line (E3). At the end of the file each is held against the rows that
     are still refused then; `tried` has, by fix, the lines that it changed of these, and which went in.
+    With `lines` only the rows that stand there, or are corrected, are checked; the others are but counted.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class Examination:
         options: SourceOptions,
         max_rejected: int,
         corrections: Sequence[Mapping[int, str]] = (),
+        lines: Collection[int] | None = None,
     ) -> None:
         self.rows_read = 0
         self.rows_rejected = 0
         self.tried: list[Mapping[int, bool]] = []
         self._corrections = corrections
         self._correctable = frozenset(line for rows in corrections for line in rows)
+        self._lines = None if lines is None else self._correctable.union(lines)
         # Rows that are refused so far, by line, and all that was refused under these lines.
         self._open: dict[int, Reject] = {}
         self._seen: set[tuple[int, str]] = set()
@@ -98,7 +101,9 @@ class Examination:
             layout = None
             for batch in tabular.read(data, self._names, self._options):
                 layout = batch.layout
-                yield self._checked(batch, are_corrections=False)
+                wanted = batch if self._lines is None else batch.only(self._lines)
+                self.rows_read += len(batch) - len(wanted)
+                yield self._checked(wanted, are_corrections=False)
             yield from self._corrected(layout)
         except tabular.FileRefused as error:
             raise self.not_loaded(Quarantine, f"{error}.") from error
@@ -149,7 +154,7 @@ class Examination:
                 for i, refusal in refusals.items()
             ]
             rejects = sorted([*rejects, *wrong], key=lambda reject: reject.line)
-        rows = len(batch.numbers) + len(batch.refused)
+        rows = len(batch)
         if self._correctable and rejects:
             still_open = {reject.line: reject for reject in rejects if reject.line in self._correctable}
             self._open |= still_open

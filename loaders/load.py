@@ -8,7 +8,7 @@ it (L1). It may be repeated and it may come late: what it leaves does not depend
 (`records`), so memory does not grow with them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -42,6 +42,9 @@ class Delivery:
     the share of the active rows that a FULL may make inactive unless it `is_approved` (L6). `corrections`
     has, fix by fix in order of acceptance, what refused rows say now, by line (E3). Of the rows that a FULL
     makes inactive so many by table are named in the outcome as `named_keys` says.
+
+    With `lines`, a file that is in is loaded again in these lines only: those of all its refused and parked
+    rows. Its other rows stay as they are, and count as loaded.
     """
 
     file_id: int
@@ -56,6 +59,7 @@ class Delivery:
     is_approved: bool
     corrections: Sequence[Mapping[int, str]]
     named_keys: int = 0
+    lines: Collection[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class _Load:
         self._delivery = delivery
         self._api: Api = catalog[delivery.api]
         self._examination = Examination(
-            self._api, delivery.options, delivery.max_rejected, delivery.corrections
+            self._api, delivery.options, delivery.max_rejected, delivery.corrections, delivery.lines
         )
         self._activity = Activity(connection)
         self._join = Join(connection, delivery.ranks, self._activity)
@@ -111,7 +115,8 @@ class _Load:
         forget_rows(self._connection, self._delivery.file_id)
         delivery = self._delivery
         full = None
-        if delivery.mode == FULL:
+        # What a FULL that is in has made inactive is so still, or was undone.
+        if delivery.mode == FULL and delivery.lines is None:
             full = Full(
                 self._activity, self._api, delivery.stream, delivery.version, named_keys=delivery.named_keys
             )

@@ -12,7 +12,7 @@ Reading is by blocks, so memory is bounded by the block and the longest line all
 import json
 import re
 import string
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import BinaryIO
@@ -65,6 +65,21 @@ class Batch:
     extras: Sequence[str | None]
     refused: Sequence[Reject]
     layout: "Layout | None" = None
+
+    def __len__(self) -> int:
+        return len(self.numbers) + len(self.refused)
+
+    def only(self, lines: Collection[int]) -> "Batch":
+        """Those of its rows that stand in some lines of the file."""
+        places = [i for i, number in enumerate(self.numbers) if number in lines]
+        return Batch(
+            numbers=[self.numbers[i] for i in places],
+            texts=[self.texts[i] for i in places],
+            columns=[[column[i] for i in places] for column in self.columns],
+            extras=[self.extras[i] for i in places],
+            refused=[reject for reject in self.refused if reject.line in lines],
+            layout=self.layout,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from server import (
     ledger,
     numbering,
     overview,
+    row_replay,
     schema,
     views,
     waits,
@@ -44,12 +45,13 @@ from server.loading import Loading
 from server.migrate import is_prepared, prepare
 from server.names import FIRST_SEQUENCE, Mode
 from server.rebuild import Progress, Rebuilt, rebuild
+from server.row_replay import TriedRow
 from server.sequence import Range, Scope
 from server.spool import Spool
 from server.states import Cause, Event, State, leaving_by
 from server.users import list_users
 
-__all__ = ["Approved", "Corrected", "Decision", "Inbox", "Touched"]
+__all__ = ["Approved", "Corrected", "Decision", "Inbox", "Touched", "TriedRow"]
 
 _CAN_BE_REPLAYED = (State.HELD, *leaving_by(Event.REPLAYED))
 WITHDRAWABLE = leaving_by(Event.WITHDRAWN)
@@ -243,18 +245,53 @@ class Inbox:
                 _touched(connection, list(concerned.values())), key=self._turn(connection, concerned)
             )
 
+    def replay_rows(self, names: Sequence[str], wanted: views.Filter, decision: Decision) -> list[TriedRow]:
+        """Judge refused and parked rows again, without the other rows of their files; see `row_replay`.
+
+        Args:
+            names: loaded files by id or name; if there are none,
+            wanted: all loaded ones of these.
+            decision: who and why.
+
+        Returns:
+            the rows that were not in, file by file in the order of loading.
+
+        Raises:
+            UsageError: a named file is not loaded, or has no rows of its own.
+        """
+        with self._deciding("replaying rows", decision) as (connection, now):
+            if names:
+                rows = [self.find(connection, name) for name in names]
+            else:
+                rows = row_replay.files(connection, wanted, self.catalog)
+            for row in rows:
+                row_replay.must_have_rows(row, self.catalog)
+            order = self._order(connection)
+            return row_replay.replay_rows(
+                connection,
+                sorted({row.id: row for row in rows}.values(), key=order),
+                Loading(self.settings, self.spool, self.catalog),
+                now,
+                by=decision.by,
+                reason=decision.reason,
+            )
+
     def _turn(self, connection: Connection, rows: Mapping[int, Row[Any]]) -> Callable[[Touched], Any]:
-        """By what files are sorted so that they are in the order in which they will load (contract D1)."""
-        ranks = ledger.ranks(connection)
+        """By what files are sorted so that those that will load come first, in their order."""
+        order = self._order(connection)
 
         def turn(file: Touched) -> Any:
             row = rows[file.id]
             if file.becomes != State.READY or row.api not in self.catalog:
                 return 1, file.id
-            level = self.catalog.level(row.api)
-            return 0, level, ranks.get(row.stream_id, 0), row.version or 0
+            return 0, *order(row)
 
         return turn
+
+    def _order(self, connection: Connection) -> Callable[[Row[Any]], tuple[int, int, int]]:
+        """By what files of known APIs are sorted so that they are in the order of loading (contract D1)."""
+        ranks = ledger.ranks(connection)
+        return lambda row: (self.catalog.level(row.api), ranks.get(row.stream_id, 0), row.version or 0)
 
     def replace_with(self, text: str, path: Path, decision: Decision) -> Touched:
         """Accept a corrected copy of a file from this machine, as if its sender had sent it; see `copies`.

@@ -600,6 +600,11 @@ def check_lease(connection: Connection, token: str, now: datetime, seconds: floa
         raise LeaseLost
 
 
+def exclude_loader(connection: Connection) -> None:
+    """Let no loader work before the transaction ends (contract D3): each of its own begins with the lease."""
+    connection.execute(select(schema.lease.c.id).with_for_update())
+
+
 def database_now(connection: Connection) -> datetime:
     """The database's clock, UTC, in whole seconds or finer."""
     moment: datetime = connection.execute(select(func.current_timestamp())).scalar_one()

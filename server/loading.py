@@ -7,7 +7,7 @@ passes is not the file's; it goes up to the caller, who has the group put off (c
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -102,6 +102,40 @@ class Loading:
         ranks = ledger.ranks(connection)
         _, outcome = self._read_in(connection, row, ranks, is_approved=True, named_keys=named_keys)
         return outcome
+
+    def load_rows(
+        self,
+        connection: Connection,
+        row: Row[Any],
+        lines: Collection[int],
+        ranks: Mapping[int, int],
+        now: datetime,
+        *,
+        by: str,
+        reason: str,
+    ) -> None:
+        """Load a loaded file again in some of its lines, and leave its other rows as they are.
+
+        Args:
+            connection: in a write transaction, beside which no loader works.
+            row: of `inbox_file`; it is loaded, and the catalog has its API.
+            lines: all that were refused, or are parked.
+            ranks: see `Delivery`.
+            now: UTC.
+            by: who wants it,
+            reason: and why.
+
+        Raises:
+            NotLoaded: its rows stay as they were, if the caller rolls back.
+            FileNotFoundError: its bytes are gone.
+        """
+        ledger.move(
+            connection, row.id, Event.REPLAYED, now, by=by, reason=f"refused and parked rows: {reason}"
+        )
+        ledger.move(connection, row.id, Event.STARTED, now)
+        mending, outcome = self._read_in(connection, row, ranks, lines=lines)
+        _record(connection, row, outcome, now)
+        fixes.record(connection, row, mending, outcome, now)
 
     def _into_tables(
         self, connection: Connection, row: Row[Any], ranks: Mapping[int, int], now: datetime

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from loaders.full import Loss
-from server.admin import Corrected, Decision, Touched
+from server import views
+from server.admin import Corrected, Decision, Touched, TriedRow
 from server.cli import context
 from server.cli.options import NO_REASON, By, DryRun, File, Json, Reason, Source
 from server.errors import UsageError
@@ -47,6 +48,9 @@ def replay(
         Path | None,
         typer.Option("--with", help="A corrected copy of the one FILE, or corrected rows of it (*.fix)."),
     ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Only refused and parked rows, of these loaded files or of all.")
+    ] = False,
     state: Annotated[
         list[State] | None, typer.Option(help="All files in this state; may be repeated.")
     ] = None,
@@ -70,12 +74,21 @@ def replay(
 
     What will load is listed in the order in which it loads. --source, --api, --since and --until choose among
     the files of the states that are given; files that are named are replayed in any case.
+
+    With --rows, only rows that were refused or are parked are judged again, at once, and the other rows of
+    their files stay as they are. The loader waits meanwhile.
     """
     chosen = {State.HELD: held, State.QUARANTINED: quarantined, State.LOADED: loaded}
     states = [*(state or []), *(flag for flag, wanted in chosen.items() if wanted)]
-    if not file and not states:
-        raise UsageError("Name files, or give --held, --quarantined, --loaded or --state.")
     decision = _decision(reason, by, dry_run)
+    if rows:
+        if with_copy is not None or set(states) - {State.LOADED}:
+            raise UsageError("--rows goes with loaded files, and not with --with.")
+        wanted = views.Filter(sources=source or [], apis=api or [], since=since, until=until)
+        _tell_rows(context.inbox().replay_rows(file or [], wanted, decision), json, dry_run)
+        return
+    if not file and not states:
+        raise UsageError("Name files, or give --held, --quarantined, --loaded, --rows or --state.")
     if with_copy is not None:
         if states or len(file or []) != 1:
             raise UsageError("--with goes with one FILE.")
@@ -271,6 +284,14 @@ def _tell_copy(touched: Touched, json: bool, dry_run: bool) -> None:
     elif dry_run:
         complain(_ONLY_TRIED)
     if touched.rejects or not touched.comes_about:
+        raise typer.Exit(1)
+
+
+def _tell_rows(tried: Sequence[TriedRow], json: bool, dry_run: bool) -> None:
+    """What became of rows; the exit code is 1 if there were some and nothing came of it."""
+    columns = ("name", "line", "was", "becomes", "field", "reason")
+    _tell([asdict(row) for row in tried], columns, json, dry_run, empty="No row is refused or parked.")
+    if tried and all(row.becomes == row.was for row in tried):
         raise typer.Exit(1)
 
 

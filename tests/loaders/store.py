@@ -1,7 +1,7 @@
 """A store for tests: a database with all tables, into which texts are loaded as files."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -62,6 +62,7 @@ class Store:
         is_approved: bool = False,
         corrections: Sequence[Mapping[int, str]] = (),
         named_keys: int = 0,
+        lines: Collection[int] | None = None,
         **options: Any,
     ) -> Outcome:
         """Load one file; a text, bytes, or rows of cells. The version is the file's number unless given."""
@@ -82,6 +83,7 @@ class Store:
             is_approved,
             corrections,
             named_keys,
+            lines,
         )
         if connection is not None:
             return load(connection, self.catalog, delivery, io.BytesIO(data))
