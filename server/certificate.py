@@ -72,6 +72,22 @@ class Pair:
             raise SettingsError([f"ftp.certificate: {self.certificate}: {_why(error)}"]) from error
         return context
 
+    def client_context(self) -> ssl.SSLContext:
+        """A client's side that trusts this certificate, whoever vouches for it, and no other.
+
+        Raises:
+            SettingsError: it cannot be used, and why.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # The server is known by its very certificate, and is spoken to under the address that it listens on.
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            context.load_verify_locations(self.certificate)
+        except OSError as error:
+            raise SettingsError([f"ftp.certificate: {self.certificate}: {_why(error)}"]) from error
+        return context
+
     def _mistakes(self) -> list[str]:
         """What is wrong with either file."""
         from cryptography import x509  # noqa: PLC0415

@@ -22,6 +22,8 @@ from server.certificate import Certificate, Pair, expiry, make_self_signed
 from server.errors import SettingsError
 from server.names import parse
 from server.settings.ftp import Ftp
+from server.simulator import Plan, PushFailed, Server, push, simulate
+from tests.support.commands import Run
 from tests.support.receiving import Running
 
 ORDERS = "DT_0000005_KS_ORDERS.NET"
@@ -350,6 +352,34 @@ def test_a_data_connection_without_handshake_gets_522_and_the_session_goes_on(st
                 ftp.voidresp()
         assert ftp.storbinary(f"STOR {ORDERS}", BytesIO(b"x\n")).startswith("226")
     assert server.receipts()[0].size_bytes == 2
+
+
+# --- the simulated ERP -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("tls", ["required", "allowed", "implicit"])
+def test_the_simulated_erp_pushes_as_the_settings_say_and_trusts_their_certificate(
+    start: Start, tmp_path: Path, pair: Pair, run: Run, tls: str
+) -> None:
+    server = start(tls)
+    with (tmp_path / "conf" / "inbox.toml").open("a") as settings:
+        settings.write(
+            f'[ftp]\nport = {server.receiver.address[1]}\ntls = "{tls}"\n'
+            f'certificate = "{pair.certificate}"\nkey = "{pair.key}"\n'
+        )
+    words = ("simulate", "--user", "erp", "--files", "2", "--password-stdin")
+    code, out, messages = run(*words, stdin="secret\n")
+    assert (code, messages) == (0, "")
+    assert "2 files accepted, 0 not." in out
+    assert len(server.accepted()) == 2
+    other = Pair(tmp_path / "other.pem", tmp_path / "other.key")
+    make_self_signed(other.certificate, other.key, NOW)
+    stranger = Server(
+        *server.receiver.address, "erp", "secret", 30, other.client_context(), tls == "implicit"
+    )
+    with pytest.raises(PushFailed, match=r"certificate verify failed.*[^.]\. See"):
+        push(simulate(Plan(files=1)), stranger)
 
 
 # --- the certificate -------------------------------------------------------------------------------------

@@ -701,7 +701,7 @@ def test_a_farewell_ends_the_session_and_the_rest_is_sent_in_another(tmp_path: P
 def test_a_wrong_password_is_told_without_a_traceback(tmp_path: Path) -> None:
     with ftp_server(tmp_path) as server:
         wrong = Server(server.host, server.port, "trial", "wrong")
-        with pytest.raises(PushFailed, match=r"No session for trial at .*530"):
+        with pytest.raises(PushFailed, match=r"No session for trial at .*530 .*[^.]\. See"):
             push(simulate(Plan(files=30)), wrong, connections=4)
     assert list(tmp_path.iterdir()) == []
 

@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from server import simulator
+from server import simulator, users
 from server.apis import load_catalog
+from server.certificate import Pair
 from server.cli import context
 from server.cli.options import PasswordStdin
 from server.errors import UsageError
 from server.names import FIRST_SEQUENCE, LAST_SEQUENCE
 from server.output import complain, say, say_json
+from server.settings.ftp import Tls
 
 commands = typer.Typer()
 
@@ -60,7 +62,9 @@ def simulate(
         raise UsageError("Say where the files go: either --folder DIR, or --user NAME to push them over FTP.")
     if folder is not None and folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"There are files in {folder}.", todo="Name a folder that is new or empty.")
-    context.conf()
+    conf = context.conf()
+    if user is not None and all(known.name != user for known in users.list_users(conf)):
+        raise UsageError(f"There is no user `{user}`.", todo="Add one with `kore-inbox user add`.")
     plan = simulator.Plan(
         seed=seed,
         source=source.upper(),
@@ -85,7 +89,15 @@ def simulate(
         told(f"{run.sent} files are in {folder}.")
     else:
         ftp = inbox.settings.ftp
-        server = simulator.Server(ftp.host, ftp.port, user, context.password(password_stdin, confirm=False))
+        pair = Pair.of(ftp)
+        server = simulator.Server(
+            ftp.host,
+            ftp.port,
+            user,
+            context.password(password_stdin, confirm=False),
+            tls=None if pair is None else pair.client_context(),
+            implicit=ftp.tls is Tls.IMPLICIT,
+        )
         run = simulator.over_ftp(
             disturbed, server, connections, seed if shuffle else None, on_reply=lambda reply: told(reply.text)
         )

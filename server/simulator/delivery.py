@@ -3,6 +3,8 @@
 # ruff: noqa: S311, S321 - dice, not secrets; and FTP is what the inbox speaks
 
 import ftplib
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from server.errors import InboxError
 from server.simulator.exports import Export
+from server.wording import sentence
 
 # Enough for an order that nobody would expect, few enough to be held.
 SHUFFLED_AT_ONCE = 10_000
@@ -20,13 +24,21 @@ SHUFFLED_AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where to push to. `timeout_seconds` is for each wait on the server."""
+    """Where to push to, and how.
+
+    Attributes:
+        timeout_seconds: for each wait on the server.
+        tls: whom to trust; None stands for plain FTP.
+        implicit: whether TLS begins with the first byte, and not by AUTH TLS.
+    """
 
     host: str
     port: int
     user: str
     password: str
     timeout_seconds: float = 60
+    tls: ssl.SSLContext | None = None
+    implicit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +167,39 @@ def shuffled(exports: Iterable[Export], seed: int) -> Iterator[Export]:
     yield from held
 
 
+class _ImplicitTls(ftplib.FTP_TLS):
+    """TLS from the first byte, for which ftplib has nothing."""
+
+    def connect(self, *args: Any, **_: Any) -> str:
+        """As ftplib's; the greeting comes after the handshake."""
+        self.host, port = args
+        plain = socket.create_connection((self.host, port), self.timeout)
+        self.af = plain.family
+        self.sock = self.context.wrap_socket(plain, server_hostname=self.host)
+        self.file = self.sock.makefile("r", encoding=self.encoding)
+        self.welcome = self.getresp()
+        return self.welcome
+
+
+def _session(server: Server) -> ftplib.FTP:
+    if server.tls is None:
+        return ftplib.FTP(timeout=server.timeout_seconds, encoding="utf-8")
+    kind = _ImplicitTls if server.implicit else ftplib.FTP_TLS
+    return kind(context=server.tls, timeout=server.timeout_seconds, encoding="utf-8")
+
+
 def _log_in(server: Server) -> ftplib.FTP:
-    session = ftplib.FTP(timeout=server.timeout_seconds, encoding="utf-8")
+    session = _session(server)
     try:
         session.connect(server.host, server.port)
         session.login(server.user, server.password)
+        if isinstance(session, ftplib.FTP_TLS):
+            session.prot_p()
     except (OSError, EOFError, ftplib.Error) as error:
         session.close()
+        why = sentence(str(error) or "the server hung up")
         raise PushFailed(
-            f"No session for {server.user} at {server.host}:{server.port}: {error or 'the server hung up'}.",
+            f"No session for {server.user} at {server.host}:{server.port}: {why}",
             todo="See that the inbox runs, and that the user's password is right (`kore-inbox user list`).",
         ) from error
     return session
