@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from loaders.records import parked_row, rejected_row
 from server import views
-from server.config import Source
+from server.settings.source import Source
 from tests.support.commands import Run, json_of
 from tests.support.inboxes import Bench
 
