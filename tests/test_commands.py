@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -318,27 +317,6 @@ def test_replaying_what_is_loaded_changes_no_cell(bench: Bench, run: Run) -> Non
     assert [file["becomes"] for file in touched] == ["ready", "ready"]
     bench.work()
     assert bench.tables() == before
-
-
-def test_replay_held_is_a_program_for_cron(bench: Bench, run: Run, tmp_path: Path) -> None:
-    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\tone\n")
-    bench.work()
-    # As cron calls it: from elsewhere, with a Python that knows nothing of this checkout.
-    program = Path("scripts/replay_held.py").resolve()
-    python = Path(sys.base_prefix) / "bin" / "python3"
-    words = [
-        str(python),
-        str(program),
-        "--conf",
-        str(tmp_path / "conf"),
-        "--source",
-        "DT",
-        "--dry-run",
-        "--json",
-    ]
-    done = subprocess.run(words, cwd="/", capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1, done.stderr
-    assert [file["name"] for file in json.loads(done.stdout)] == ["DT_0000002_KS_CATEGORY.NET"]
 
 
 @pytest.mark.parametrize(

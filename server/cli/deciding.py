@@ -15,7 +15,7 @@ from loaders.full import Loss
 from server import views
 from server.admin import Corrected, Decision, Touched, TriedRow
 from server.cli import context
-from server.cli.options import NO_REASON, By, DryRun, File, Json, Reason, Source
+from server.cli.options import MOMENTS, NO_REASON, By, DryRun, File, Json, Reason, Source
 from server.errors import UsageError
 from server.output import Record, complain, say, say_json, show
 from server.sequence import parse_range
@@ -24,7 +24,6 @@ from server.states import State
 commands = typer.Typer()
 sequence = typer.Typer(name="sequence", help="The numbers of a stream.", no_args_is_help=True)
 
-_MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
 _ONLY_TRIED = "Only tried; nothing was changed."
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE…")]
@@ -57,12 +56,12 @@ def replay(
     source: Source = None,
     api: Annotated[list[str] | None, typer.Option(help="Only of this API; may be repeated.")] = None,
     since: Annotated[
-        datetime | None, typer.Option(help="Only what was received then or later, UTC.", formats=_MOMENTS)
+        datetime | None, typer.Option(help="Only what was received then or later, UTC.", formats=MOMENTS)
     ] = None,
     until: Annotated[
         datetime | None,
         typer.Option(
-            help="Only what was received then or before, UTC; a day is its beginning.", formats=_MOMENTS
+            help="Only what was received then or before, UTC; a day is its beginning.", formats=MOMENTS
         ),
     ] = None,
     reason: Reason = NO_REASON,

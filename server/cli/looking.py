@@ -1,5 +1,6 @@
 """Commands that look into the ledger: what there is, and why."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -7,10 +8,13 @@ import typer
 
 from loaders import corrections
 from loaders.rejects import Reject
-from server import overview, views
+from server import overview, report, views
+from server.admin import Inbox
 from server.cli import context
-from server.cli.options import File, Json, Limit, Source
+from server.cli.options import MOMENTS, File, Json, Limit, Source
 from server.drop_watch import read_troubles
+from server.ledger import now_utc
+from server.mail import desk
 from server.output import say, say_json, show
 from server.states import State
 from server.wording import counted, for_people
@@ -52,6 +56,35 @@ def files(
         records = views.files(connection, wanted)
     columns = ("id", "name", "state", "received_at", "rows_loaded", "rows_rejected", "rows_parked", "reason")
     show(records, columns, json_wanted=json, empty="No such file has arrived.")
+
+
+@commands.command("report")
+def report_command(
+    since: Annotated[
+        datetime | None, typer.Option(help="Of what happened then or later, UTC.", formats=MOMENTS)
+    ] = None,
+    mail: Annotated[
+        bool, typer.Option("--mail", help="Mail it to the recipients of the settings instead.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """What came in the last 24 hours, what became of it, and what waits."""
+    report_to(context.inbox(), since, by_mail=mail, json_wanted=json)
+
+
+def report_to(inbox: Inbox, since: datetime | None, *, by_mail: bool, json_wanted: bool) -> None:
+    """Print the report, of the last 24 hours unless something else is said, or mail it to the recipients."""
+    now = now_utc()
+    with inbox.database.read() as connection:
+        found = report.report(connection, since or now - report.DAY, now)
+    if by_mail:
+        recipients = desk.send(inbox.settings.mail, [], "Report", report.lines(found))
+        say(f"sent to {', '.join(recipients)}")
+    elif json_wanted:
+        say_json([found])
+    else:
+        for line in report.lines(found):
+            say(line)
 
 
 @commands.command("show")

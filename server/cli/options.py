@@ -17,5 +17,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 Reason = Annotated[str, typer.Option(help="Why; it is written down.")]
 By = Annotated[str | None, typer.Option(help="Who decides; default: the login name.")]
 
+# How moments may be typed.
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
+
 # What is written down where `--reason` is not given.
 NO_REASON = Decision.reason

@@ -1,6 +1,6 @@
 """What operators do with mail: try it, and look at what has not been sent."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from server.database import Database
@@ -8,18 +8,26 @@ from server.errors import InboxError, UsageError
 from server.ledger import now_utc
 from server.mail import queue
 from server.mail.courier import connected
-from server.mail.letter import From, trial
+from server.mail.letter import From, note
 from server.settings.mail import Mail, check_address
 
 _OFF = "Mail is off: [mail] has no host."
+_TRIAL = "Mail from this inbox arrives. Nothing is wrong, and there is nothing to do."
 
 
 def send_trial(mail: Mail, to: Sequence[str]) -> tuple[str, ...]:
-    """Send a test letter at once, past the queue; returns who has got it.
+    """Send a test letter, by which an operator sees that letters arrive; see `send`."""
+    return send(mail, to, "Test", [_TRIAL])
+
+
+def send(mail: Mail, to: Sequence[str], subject: str, said: Iterable[str]) -> tuple[str, ...]:
+    """Send a letter at once, past the queue; returns who has got it.
 
     Args:
         mail: the settings.
         to: addresses; none for the settings' recipients.
+        subject: a word,
+        said: and sentences.
 
     Raises:
         UsageError: mail is off.
@@ -32,7 +40,7 @@ def send_trial(mail: Mail, to: Sequence[str]) -> tuple[str, ...]:
     except ValueError as error:
         raise UsageError(f"{error}.") from None
     with connected(mail) as courier:
-        message = trial(From(mail.sender or "", mail.name), recipients, now_utc())
+        message = note(From(mail.sender or "", mail.name), recipients, subject, said, now_utc())
         later, never = courier.deliver(message, recipients)
     if refused := {**later, **never}:
         told = "; ".join(f"{address}: {why}" for address, why in refused.items())

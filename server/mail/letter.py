@@ -5,7 +5,7 @@ escaped everywhere, and what HTML gives a meaning to in the HTML part. Times are
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -94,13 +94,16 @@ def write(planned: Planned, sender: From, now: datetime, enclosure: Enclosure | 
     return Letter(message_id, subject, message.as_bytes(), planned)
 
 
-def trial(sender: From, recipients: tuple[str, ...], now: datetime) -> bytes:
-    """A letter by which an operator sees that letters arrive."""
-    message = _envelope(sender, recipients, "Test", now)
-    message["Message-ID"] = f"<{_digest('test', *recipients, now.isoformat())}.test@{_domain(sender)}>"
-    said = "Mail from this inbox arrives. Nothing is wrong, and there is nothing to do."
-    message.set_content(f"{said}\n")
-    message.add_alternative(markup.page("Test", [], None, said, sender.name), subtype="html")
+def note(
+    sender: From, recipients: tuple[str, ...], subject: str, said: Iterable[str], now: datetime
+) -> bytes:
+    """A letter that is about no exception: a test, a report; `said` are its sentences, one a line."""
+    kind = subject.lower()
+    text = "\n".join(map(escaped, said))
+    message = _envelope(sender, recipients, subject, now)
+    message["Message-ID"] = f"<{_digest(kind, *recipients, now.isoformat())}.{kind}@{_domain(sender)}>"
+    message.set_content(f"{text}\n")
+    message.add_alternative(markup.page(subject, [], None, text, sender.name), subtype="html")
     return message.as_bytes()
 
 

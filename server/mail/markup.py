@@ -60,7 +60,7 @@ def page(
         heading: what it is about.
         parts: incidents under their titles; one without a title stands for itself.
         enclosure: the refused rows that are attached.
-        closing: a last sentence.
+        closing: last sentences, each on a line of its own.
         name: of the inbox.
     """
     incidents = [incident for _, those in parts for incident in those]
@@ -72,8 +72,7 @@ def page(
         body += [_incident(incident, is_titled=bool(title)) for incident in those]
     if enclosure is not None:
         body += _sample(enclosure)
-    if closing:
-        body.append(f'<p style="margin:16px 0 0;{_BREAK}">{_said(closing)}</p>')
+    body += [f'<p style="margin:16px 0 0;{_BREAK}">{_said(line)}</p>' for line in closing.splitlines()]
     content = "\n".join(body)
     return f"""\
 <!DOCTYPE html>
