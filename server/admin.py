@@ -220,7 +220,7 @@ class Inbox:
             the files in the order in which they load, and then those that do not.
 
         Raises:
-            UsageError: a named file, or no file of a state, can be replayed.
+            UsageError: a named file, or no file of a state, can be replayed; or nobody knows a source.
         """
         for state in states:
             if state not in _CAN_BE_REPLAYED:
@@ -228,8 +228,15 @@ class Inbox:
                 raise UsageError(f"There is nothing to replay of {state} files; there is of those: {can}.")
         wanted = views.Filter(states=states, sources=sources, apis=apis, since=since, until=until)
         with self._deciding("replaying", decision) as (connection, now):
+            self._must_know(connection, sources)
             rows = [self.find(connection, name) for name in names]
             for row in rows:
+                if row.state == State.REFUSED and not row.data:
+                    raise UsageError(
+                        f"The bytes of {row.name} (file {row.id}) were not kept when it was refused: "
+                        "`refused_quota` was used up.",
+                        todo=f"Have it sent again; `kore-inbox withdraw {row.id}` sets this one aside.",
+                    )
                 if row.state not in _CAN_BE_REPLAYED:
                     raise UsageError(
                         f"{row.name} (file {row.id}) is {row.state}; there is nothing to replay."
@@ -260,6 +267,7 @@ class Inbox:
             UsageError: a named file is not loaded, or has no rows of its own.
         """
         with self._deciding("replaying rows", decision) as (connection, now):
+            self._must_know(connection, wanted.sources)
             if names:
                 rows = [self.find(connection, name) for name in names]
             else:
@@ -275,6 +283,18 @@ class Inbox:
                 by=decision.by,
                 reason=decision.reason,
             )
+
+    def _must_know(self, connection: Connection, sources: Sequence[str]) -> None:
+        """UsageError for a source that nobody may push, and of which nothing has come: it is mistyped."""
+        for source in map(str.upper, sources):
+            has_come = select(schema.file.c.id).where(schema.file.c.source == source).limit(1)
+            if source in {*self._sources(), *self.settings.sources}:
+                continue
+            if connection.execute(has_come).first() is None:
+                raise UsageError(
+                    f"Nothing has come from a source {source}, and no user may push its files.",
+                    todo="`kore-inbox user list` has the sources of each user.",
+                )
 
     def _turn(self, connection: Connection, rows: Mapping[int, Row[Any]]) -> Callable[[Touched], Any]:
         """By what files are sorted so that those that will load come first, in their order."""

@@ -105,6 +105,11 @@ class Desk:
         """
         if path.is_dir():
             raise UsageError(f"{path} is a folder.", todo="Name the files in it.")
+        if path.suffix.lower() == ".fix" and api is None:
+            raise UsageError(
+                f"{path.name} holds corrected rows, which mean nothing without their file.",
+                todo=f"`kore-inbox replay FILE --with {path.name} --dry-run` says what would become of them.",
+            )
         # A path can hold bytes that are no text, and nothing that shows or writes it would stand them.
         shown_path = str(path).encode("utf-8", "backslashreplace").decode()
         return self._subject(shown_path, path, path.name, api, source)
@@ -118,7 +123,7 @@ class Desk:
             UsageError: its bytes are gone, or the catalog has no such API.
         """
         path = spool.data_path(row.data)
-        if not path.exists():
+        if not path.is_file():
             raise UsageError(f"The bytes of {row.name} (file {row.id}) are not in the spool any more.")
         subject = self._subject(row.name, path, row.name, api, source)
         mending = fixes.of(connection, row, spool, self.settings.reading(subject.source))

@@ -89,7 +89,7 @@ def _tried(
 ) -> Corrected:
     """What corrected rows would do to a file that other fixes have been accepted for."""
     data = spool.data_path(row.data)
-    if api is None or not data.exists():
+    if api is None or not data.is_file():
         # Nobody can say before the catalog knows the API.
         found = fix.rows_read, len(fix.rows), list(fix.refused)
     else:

@@ -63,7 +63,8 @@ class Loading:
         except NotLoaded as fault:
             savepoint.rollback()
             _not_loaded(connection, row, fault, now)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
+            # Of a refused file they may never have been kept: then it names none.
             savepoint.rollback()
             _quarantine(connection, row, Cause.BYTES_MISSING, "its bytes are not in the spool any more", now)
         except Exception as error:

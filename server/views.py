@@ -98,8 +98,9 @@ def find_file(connection: Connection, text: str, scope: Scope) -> Row[Any]:
         return row
     try:
         name: FileName | None = parse_shown(text)
-    except NameRefused:
-        name = None
+        why_not = ""
+    except NameRefused as error:
+        name, why_not = None, str(error)
     called = _file.c.name == (text if name is None else str(name))
     if is_unsequenced(text):
         # Whatever number the inbox has given it.
@@ -111,7 +112,7 @@ def find_file(connection: Connection, text: str, scope: Scope) -> Row[Any]:
         return rows[0]
     if name is None:
         raise UsageError(
-            f"`{text}` is neither the name nor the id of a file.", todo="See `kore-inbox files`."
+            f"`{text}` is neither the name nor the id of a file: {why_not}.", todo="See `kore-inbox files`."
         )
     raise UsageError(f"{name} has not arrived.", todo=_what_of_its_number(connection, name, scope))
 

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -707,3 +708,42 @@ def test_init_makes_a_certificate_for_trials_once_and_serve_says_what_is_wrong_w
 def test_a_password_that_is_not_in_utf8_is_refused(run: Run) -> None:
     code, _, messages = run("user", "add", "x", "--source", "DT", "--password-stdin", stdin="p\udce4ss\n")
     assert (code, messages) == (2, "The password on standard input is not in UTF-8.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("replay", "--held", "--source", "ZZ"), 2, "Nothing has come from a source ZZ"),
+        (
+            ("replay", "1"),
+            2,
+            "were not kept when it was refused: `refused_quota` was used up. Have it sent again",
+        ),
+        (("sequence", "set", "DT", "x"), 2, "Invalid value for 'N': it is no whole number. See --help."),
+        (("show", "DT_5_KS_CATEGORY.NET"), 2, "the sequence must have seven digits, e.g. 0000017."),
+        (("check", "rows.fix"), 2, "`kore-inbox replay FILE --with rows.fix --dry-run` says"),
+        (("files", "--state", "held"), 0, "No such file has arrived."),
+    ],
+)
+def test_what_cannot_be_done_is_told_with_a_way_on(
+    bench: Bench,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    assert run("files")[1] == "No file has arrived yet.\n"
+    receipt = bench.arrive("nosuch", b"x", refusal="the name must end in .NET or .FULL", cause="bad name")
+    bench.spool.registered([receipt.id])
+    bench.spool.discard_data(receipt.data)
+    (bench.spool.done / receipt.id).unlink()
+    bench.spool.accept(replace(receipt, data=""))
+    bench.work()
+    monkeypatch.chdir(tmp_path)
+    Path("rows.fix").write_bytes(b"1\t\t\tA\n")
+    ended, out, told = run(*words)
+    assert ended == code
+    assert said in out + told
+    assert bench.states() == {"nosuch": "refused"}

@@ -78,7 +78,7 @@ def test_rows_are_chosen_by_file_source_and_api_and_what_is_still_wrong_is_told(
 ) -> None:
     bench.arrive(NAME, ROWS)
     bench.work()
-    for words, rows in (((), 3), (("--source", "ZZ"), 0), (("--api", "CATEGORY", "--loaded"), 3)):
+    for words, rows in (((), 3), (("--api", "ORDERS"), 0), (("--api", "CATEGORY", "--source", "DT"), 3)):
         code, told, _ = run("replay", "--rows", *words)
         assert (code, len(told.splitlines())) == (1 if rows else 0, 1 + rows)
     assert "1 column" not in told
@@ -93,6 +93,7 @@ def test_rows_are_chosen_by_file_source_and_api_and_what_is_still_wrong_is_told(
         ((f"{NAME}.FIX",), f"They are those of {NAME}."),
         ((NAME, "--with", "README.md"), "not with --with"),
         (("--quarantined",), "--rows goes with loaded files"),
+        (("--source", "ZZ"), "Nothing has come from a source ZZ"),
     ],
 )
 def test_there_are_no_single_rows_of_what_is_not_loaded(

@@ -9,6 +9,12 @@ from server.database import in_words, passes_by_itself, remedy
 from server.errors import InboxError, SettingsError, UsageError
 from server.output import complain
 
+# What the library that checks numbers says of them.
+_IN_OUR_WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "it is no whole number",
+}
+
 
 def exit_code(command: Callable[[], int | None]) -> int:
     """Run a command, say what went wrong, and return the exit code.
@@ -44,6 +50,9 @@ def exit_code(command: Callable[[], int | None]) -> int:
         # click's own, which standalone mode would print and exit with.
         if not hasattr(error, "format_message"):
             raise
-        complain(f"{error.format_message().replace('Value error, ', '')} See --help.")
+        said = str(error.format_message())
+        for theirs, ours in _IN_OUR_WORDS.items():
+            said = said.replace(theirs, ours)
+        complain(f"{said.rstrip('.')}. See --help.")
         code = 2
     return code or 0

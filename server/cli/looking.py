@@ -55,7 +55,8 @@ def files(
     with context.inbox().database.read() as connection:
         records = views.files(connection, wanted)
     columns = ("id", "name", "state", "received_at", "rows_loaded", "rows_rejected", "rows_parked", "reason")
-    show(records, columns, json_wanted=json, empty="No such file has arrived.")
+    empty = "No such file has arrived." if state or source or api else "No file has arrived yet."
+    show(records, columns, json_wanted=json, empty=empty)
 
 
 @commands.command("report")
