@@ -166,6 +166,16 @@ class Inbox:
             "waits": [asdict(wait) for wait in waiting],
             "loader": "running" if self.spool.is_taken("loader") else "not running",
             "unregistered": len(self.spool.pending_ids()),
+            "unfinished": [
+                {
+                    "name": note.name,
+                    "user": note.user,
+                    "size_bytes": note.size_bytes,
+                    "since": note.received_at,
+                    "cut": note.cut,
+                }
+                for note in self.spool.staged_receipts()
+            ],
             **found,
         }
 

@@ -1,11 +1,17 @@
 """The whole inbox at a glance (contract section 8, `status`)."""
 
+from datetime import datetime
+
 from sqlalchemy import Connection, func, select
 
 from loaders import records
+from loaders.rejects import shown
 from server import ledger, schema, views, waits
 from server.states import Event, State
-from server.wording import counted, for_people
+from server.wording import counted, for_people, size
+
+# So many lines are told of uploads that nobody has finished.
+_MOST_UNFINISHED = 20
 
 
 def status(connection: Connection) -> views.Record:
@@ -62,6 +68,14 @@ def lines(found: views.Record) -> list[str]:
     said = [f"loader: {found['loader']}", *map(waits.line, found["waits"])]
     if found["unregistered"]:
         said.append(f"accepted, and not in the ledger yet: {counted(found['unregistered'], 'file')}")
+    said += [
+        f"unfinished: {shown(part['name'])} of {part['user']}, {size(part['size_bytes'])} kept since "
+        f"{datetime.fromisoformat(part['since']):%Y-%m-%d %H:%M:%S} UTC; "
+        + (f"cut: {part['cut']}" if part["cut"] else "whole, and waits to be renamed")
+        for part in found["unfinished"][:_MOST_UNFINISHED]
+    ]
+    if (more := len(found["unfinished"]) - _MOST_UNFINISHED) > 0:
+        said.append(f"unfinished: {counted(more, 'more upload')} (--json has all)")
     if found["streams"] is None:
         return [*said, "streams, gaps, files and exceptions can be seen when the database is back"]
     said += [

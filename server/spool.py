@@ -314,7 +314,11 @@ class Spool:
     def staged_receipts(self) -> Iterator[Receipt]:
         """The staging notes, oldest first."""
         for note_id in sorted(_ids(self.staged)):
-            if (note := self._read(self.staged / note_id)) is not None:
+            # The receiver may just be done with it.
+            note = None
+            with contextlib.suppress(FileNotFoundError):
+                note = self._read(self.staged / note_id)
+            if note is not None:
                 yield note
 
     def is_pending(self, receipt_id: str) -> bool:

@@ -747,3 +747,19 @@ def test_what_cannot_be_done_is_told_with_a_way_on(
     assert ended == code
     assert said in out + told
     assert bench.states() == {"nosuch": "refused"}
+
+
+def test_status_tells_what_is_kept_of_uploads_that_nobody_has_finished(bench: Bench, run: Run) -> None:
+    receipt = bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    for name, cut in (("DT_0000002_KS_CATEGORY.NET", "the connection was reset"), ("next.tmp", None)):
+        bench.spool.stage(replace(receipt, id=bench.spool.new_id(), name=name, user="bob", cut=cut))
+    _, told, _ = run("status")
+    cut_line, staged_line = (line for line in told.splitlines() if line.startswith("unfinished: "))
+    assert cut_line.startswith("unfinished: `DT_0000002_KS_CATEGORY.NET` of bob, 6 B kept since ")
+    assert cut_line.endswith("UTC; cut: the connection was reset")
+    assert staged_line.endswith("whole, and waits to be renamed")
+    [found] = json_of(run, "status")
+    assert [(part["name"], part["size_bytes"]) for part in found["unfinished"]] == [
+        ("DT_0000002_KS_CATEGORY.NET", 6),
+        ("next.tmp", 6),
+    ]
