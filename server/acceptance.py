@@ -74,12 +74,12 @@ class Acceptance:
         self._scope = settings.sequence.scope
         self._outlook = outlook
         self._known_apis = known_apis
-        self._pending = Pending(spool, self._scope)
+        self._pending = Pending(spool, self._scope, self._name_of)
         self._turns = _Turns()
 
     def load(self) -> None:
         """Take up what an earlier receiver has left in the spool."""
-        self._pending.load(lambda receipt: parse_accepted(receipt.name, receipt.source, self._known_apis()))
+        self._pending.load()
         for receipt in self._spool.recent(SHOWN_SECONDS, SHOWN_AT_MOST):
             if receipt.refusal is None:
                 self.sent.accepted(receipt)
@@ -218,7 +218,7 @@ class Acceptance:
                 return self._refuse(proto, str(name), Cause.CONFLICT, sentence, last_look)
             receipt = replace(proto, id=self._spool.new_id(proto.data))
             self._spool.accept(receipt, last_look)
-            _afterwards(lambda: self._pending.add(name, receipt))
+            _afterwards(lambda: self._pending.add(name, receipt.id))
         _afterwards(lambda: self.sent.accepted(receipt))
         _afterwards(self._spool.nudge)
         _say("accept", sentence, receipt)
@@ -239,6 +239,9 @@ class Acceptance:
                 more = "names without source and sequence are for users added with --unsequenced"
                 raise NameRefused(f"{error}; {more}") from None
         return parse_unsequenced(text, user.sources[0], self._known_apis())
+
+    def _name_of(self, receipt: Receipt) -> FileName:
+        return parse_accepted(receipt.name, receipt.source, self._known_apis())
 
     def _judge(self, entry: Entry) -> tuple[Verdict, str]:
         """What an arrival means and what its sender hears; for a conflict, the reason (contract A6, A7)."""

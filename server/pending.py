@@ -1,16 +1,19 @@
 """Receipts that the ledger does not know yet, kept in memory by stream and number, or else by name.
 
 The receiver judges an arrival by the ledger and by these (contract A3). Most live for milliseconds; while
-the database is away they pile up, so what is asked of them must stay cheap with tens of thousands: the number
-that is due is found by bisection, not by counting.
+the database is away they pile up, so what is asked of them must stay cheap with hundreds of thousands: the
+number that is due is found by bisection, not by counting, and of each file only its receipt's id is kept
+(some 300 bytes), since what the receipt says is seldom asked for.
 """
 
 import threading
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import merge
+from itertools import chain
 
 from server.names import LAST_SEQUENCE, FileName, NameRefused
 from server.outlook import View
@@ -33,9 +36,8 @@ _PRUNE_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An accepted file that is not registered."""
+    """What an accepted file is judged by."""
 
-    receipt_id: str
     name: FileName
     data: str
     size_bytes: int
@@ -44,22 +46,21 @@ class Entry:
 
     @classmethod
     def of(cls, name: FileName, receipt: Receipt) -> "Entry":
-        """What is worth remembering of a receipt."""
-        return cls(receipt.id, name, receipt.data, receipt.size_bytes, receipt.sha256, receipt.sha256_lf)
+        """What a receipt says of it."""
+        return cls(name, receipt.data, receipt.size_bytes, receipt.sha256, receipt.sha256_lf)
 
 
 class _Stream:
-    """The entries of one stream, and their numbers in ascending order."""
+    """The receipts of one stream by number, and their numbers in ascending order."""
 
     def __init__(self) -> None:
-        self.entries: dict[int, list[Entry]] = {}
+        self.ids: dict[int, tuple[str, ...]] = {}
         self.numbers: list[int] = []
 
-    def add(self, entry: Entry) -> None:
-        number = entry.name.sequence
-        if number not in self.entries:
+    def add(self, number: int, receipt_id: str) -> None:
+        if number not in self.ids:
             insort(self.numbers, number)
-        self.entries.setdefault(number, []).append(entry)
+        self.ids[number] = (*self.ids.get(number, ()), receipt_id)
 
     def runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Numbers from `first` to `last` that follow on one another, as first and last of each run."""
@@ -74,37 +75,41 @@ class _Stream:
 
 
 class Pending:
-    """What was accepted and is not registered; safe in any thread."""
+    """What was accepted and is not registered; safe in any thread.
 
-    def __init__(self, spool: Spool, scope: Scope) -> None:
+    Args:
+        spool: exists already.
+        scope: of its streams.
+        name_of: reads a receipt's name; raises NameRefused.
+    """
+
+    def __init__(self, spool: Spool, scope: Scope, name_of: Callable[[Receipt], FileName]) -> None:
         self._spool = spool
         self._scope = scope
+        self._name_of = name_of
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
-        self._named: dict[tuple[str, str], list[Entry]] = {}
+        self._named: dict[tuple[str, str], list[str]] = {}
         self._prune_at = 0.0
 
-    def load(self, name_of: Callable[[Receipt], FileName]) -> None:
-        """Read what waits in the spool; `name_of` raises NameRefused."""
+    def load(self) -> None:
+        """Read what waits in the spool."""
         for receipt_id in self._spool.pending_ids():
             receipt = self._spool.read(receipt_id)
             if receipt is None or receipt.refusal is not None:
                 continue
-            try:
-                name = name_of(receipt)
-            except NameRefused:
-                continue
-            self.add(name, receipt)
+            with suppress(NameRefused):
+                self.add(self._name_of(receipt), receipt.id)
 
-    def add(self, name: FileName, receipt: Receipt) -> None:
+    def add(self, name: FileName, receipt_id: str) -> None:
         """Note an accepted file whose receipt is in place."""
         with self._lock:
             self._prune()
-            entry = Entry.of(name, receipt)
             if name.has_own_number:
-                self._streams.setdefault(stream_of(name, self._scope), _Stream()).add(entry)
+                stream = self._streams.setdefault(stream_of(name, self._scope), _Stream())
+                stream.add(name.sequence, receipt_id)
             else:
-                self._named.setdefault((name.source, str(name)), []).append(entry)
+                self._named.setdefault((name.source, str(name)), []).append(receipt_id)
 
     def of(self, name: FileName) -> list[Entry]:
         """The files that wait under the number of `name`, or the name if it has none, in order of acceptance.
@@ -112,13 +117,15 @@ class Pending:
         Ask before the ledger is asked: what is registered in between is then seen at least once.
         """
         with self._lock:
-            stream = self._streams.get(stream_of(name, self._scope)) if name.has_own_number else None
-            entries = [] if stream is None else list(stream.entries.get(name.sequence, ()))
-            if not name.has_own_number:
-                entries = self._named.get((name.source, str(name)), [])
+            if name.has_own_number:
+                stream = self._streams.get(stream_of(name, self._scope))
+                ids = () if stream is None else stream.ids.get(name.sequence, ())
+            else:
+                waiting = self._named.get((name.source, str(name)), [])
                 # Of unsequenced ones there may be thousands, and only the last is ever asked for.
-                entries = entries[-1:] if name.is_unsequenced and not name.is_fix else list(entries)
-        return [entry for entry in entries if self._spool.is_pending(entry.receipt_id)]
+                ids = tuple(waiting[-1:] if name.is_unsequenced and not name.is_fix else waiting)
+        receipts = map(self._spool.read_pending, ids)
+        return [Entry.of(self._name_of(receipt), receipt) for receipt in receipts if receipt is not None]
 
     def due(self, name: FileName, view: View) -> Version:
         """The version that is due in a file's stream, by the ledger's view and these together."""
@@ -130,9 +137,8 @@ class Pending:
 
     def __len__(self) -> int:
         with self._lock:
-            return sum(map(len, self._named.values())) + sum(
-                len(entries) for stream in self._streams.values() for entries in stream.entries.values()
-            )
+            numbered = (ids for stream in self._streams.values() for ids in stream.ids.values())
+            return sum(map(len, chain(self._named.values(), numbered)))
 
     def _prune(self) -> None:
         """Forget what is registered. Under the lock, so nothing is listed before and added after."""
@@ -142,16 +148,13 @@ class Pending:
         waiting = set(self._spool.pending_ids())
         streams: dict[str, _Stream] = {}
         for key, stream in self._streams.items():
-            for entries in stream.entries.values():
-                for entry in entries:
-                    if entry.receipt_id in waiting:
-                        streams.setdefault(key, _Stream()).add(entry)
+            for number, ids in stream.ids.items():
+                for receipt_id in ids:
+                    if receipt_id in waiting:
+                        streams.setdefault(key, _Stream()).add(number, receipt_id)
         self._streams = streams
-        named = (
-            (key, [entry for entry in entries if entry.receipt_id in waiting])
-            for key, entries in self._named.items()
-        )
-        self._named = {key: entries for key, entries in named if entries}
+        named = {key: [one for one in ids if one in waiting] for key, ids in self._named.items()}
+        self._named = {key: ids for key, ids in named.items() if ids}
         now = time.monotonic()
         self._prune_at = now + max(_PRUNE_SECONDS, (now - began) / _PRUNE_SHARE)
 

@@ -321,9 +321,11 @@ class Spool:
             if note is not None:
                 yield note
 
-    def is_pending(self, receipt_id: str) -> bool:
-        """Whether the ledger has yet to register a receipt."""
-        return (self.new / receipt_id).exists()
+    def read_pending(self, receipt_id: str) -> Receipt | None:
+        """A receipt that the ledger has yet to register; None if it has, or if it cannot be read."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._read(self.new / receipt_id)
+        return None
 
     def pending_ids(self) -> list[str]:
         """Ids of the receipts that are not registered, oldest first.
