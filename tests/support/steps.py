@@ -28,6 +28,7 @@ _MEMORY = frozenset({"StringIO", "BytesIO"})
 # Only look, or change what ends with the process anyway.
 # fmt: off
 _LOOKS = frozenset({
+    "_checkClosed", "_checkReadable",
     "access", "close", "closed", "cpu_count", "create_collation", "create_function", "cursor", "detach",
     "device_encoding", "dup", "enable_load_extension", "eventfd", "fetchall", "fetchmany", "fetchone",
     "fileno", "fspath", "fstat", "get_blocking", "get_inheritable", "get_terminal_size", "getcwd",

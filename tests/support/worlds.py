@@ -82,7 +82,7 @@ class World:
 
     def stride(self, thorough: bool) -> int:
         """Every how manieth step is tried: all, or as many as every run has time for."""
-        return 1 if thorough else 10 if self.origin.database.is_sqlite else 60
+        return 1 if thorough else 10 if self.origin.database.is_sqlite else 30
 
     def anew(self) -> None:
         """As it was made."""
