@@ -7,10 +7,8 @@ Hypothesis runs the profile `ci` where the environment variable `CI` is set (the
 that a red run is about the change and not about luck) and the profile `long` for `scripts/test --long`.
 """
 
-import io
 import itertools
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +16,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from server import cli
 from tests.support import processes
-from tests.support.commands import Run
+from tests.support.commands import Run, runner
 from tests.support.inboxes import Bench
 from tests.support.mariadb import PrivateMariaDB
 
@@ -114,15 +111,7 @@ def run(
         f'[database]\nurl = "{url}"\n[inbox]\nspool = "{bench.spool.root}"\n[dispatch]\nsettle = 0\n'
     )
 
-    def command(*words: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kore-inbox", "--conf", str(conf), *words])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ending:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ending.value.code or 0), printed.out, printed.err
-
-    return command
+    return runner(conf, monkeypatch, capsys)
 
 
 def _suffix(number: int) -> str:
