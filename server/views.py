@@ -5,7 +5,7 @@ here changes anything.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from loaders import records
 from server import gaps, ledger, schema
 from server.errors import UsageError
 from server.names import FileName, NameRefused, is_unsequenced, parse_shown
+from server.notices import Notice
 from server.sequence import Scope, stream_of, version_of
 from server.states import State
 
@@ -215,6 +216,13 @@ def incidents(connection: Connection, *, closed: bool) -> list[Record]:
         table.c.closed_at,
     ).order_by(table.c.first_seen, table.c.id)
     return _records(connection, query if closed else query.where(table.c.open == 1))
+
+
+def noticed(notice: Notice) -> Record:
+    """An incident that is kept in the spool, in the form of the others."""
+    found = {"id": None, **asdict(notice), "closed_at": None}
+    del found["again_at"]
+    return found
 
 
 def _records(connection: Connection, query: Select[Any]) -> list[Record]:

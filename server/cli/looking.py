@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from loaders import corrections
 from loaders.rejects import Reject
-from server import overview, report, views
+from server import absence, overview, report, views
 from server.admin import Inbox
 from server.cli import context
 from server.cli.options import MOMENTS, File, Json, Limit, Source
@@ -164,9 +165,18 @@ def exceptions(
     everything: Annotated[bool, typer.Option("--all", help="Those of the past too.")] = False,
     json: Json = False,
 ) -> None:
-    """What needs a person: what happened, what was kept, what to do."""
-    with context.inbox().database.read() as connection:
-        records = views.incidents(connection, closed=everything)
+    """What needs a person: what happened, what was kept, what to do.
+
+    While the database is away only that can be listed; then the exit code is 1.
+    """
     columns = ["kind", "subject", "first_seen", "count", "happened", "kept", "todo"]
     columns += ["closed_at"] if everything else []
+    try:
+        with context.inbox().database.read() as connection:
+            records = views.incidents(connection, closed=everything)
+    except DBAPIError:
+        inbox = context.inbox_beside_its_database()
+        if (notice := absence.now_away(inbox.spool, inbox.settings, now_utc())) is not None:
+            show([views.noticed(notice)], columns, json_wanted=json, empty="")
+        raise
     show(records, columns, json_wanted=json, empty="There is no open exception.")
