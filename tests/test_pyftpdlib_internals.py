@@ -28,6 +28,7 @@ METHODS = [
     (FTPHandler, "flush_account"),
     (FTPHandler, "push_dtp_data"),
     (FTPServer, "_accept_new_cons"),
+    (FTPHandler, "_on_dtp_close"),
     (DTPHandler, "enable_receiving"),
     (DTPHandler, "transfer_in_progress"),
     (PassiveDTP, "handle_accepted"),

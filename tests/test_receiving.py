@@ -4,11 +4,13 @@ A real server on a port of its own, real sockets, and a ledger that answers what
 """
 
 import ftplib
+import gc
 import hashlib
 import os
 import socket
 import struct
 import subprocess
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from server import users
+from server.ftp.session import Session
 from server.sequence import Holder
 from server.states import State
 from tests.support.receiving import Running
@@ -303,3 +306,32 @@ def test_a_user_added_while_it_runs_can_log_in(running: Running, tmp_path: Path)
     users.add_user(tmp_path / "conf", "late", "secret", ["DT"])
     with running.ftp("late") as session:
         assert session.pwd() == "/"
+
+
+def test_a_session_that_is_found_gone_when_a_transfer_is_answered_is_not_kept(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[weakref.ref[Session]] = []
+
+    def reply(session: Session, text: str, logfun: object = None) -> None:
+        if text.startswith("226"):
+            # As sending does when the other side is no longer there.
+            found.append(weakref.ref(session))
+            session.handle_close()
+        else:
+            answered(session, text)
+
+    answered = Session.respond
+    monkeypatch.setattr(Session, "respond", reply)
+    with running.ftp() as session:
+        with session.transfercmd("NLST") as connection:
+            assert connection.recv(100) == b""
+        with pytest.raises(EOFError):
+            session.voidresp()
+
+    def is_forgotten() -> bool:
+        running.ftp().close()  # the loop lets go of one when another comes
+        gc.collect()
+        return found[0]() is None
+
+    until(is_forgotten, "it is forgotten")

@@ -100,6 +100,11 @@ class Conversation(FTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         while self._ahead and not (self._busy or self._receiving or self._closed):
             self.pre_process_command(*self._ahead.popleft())
 
+    def _on_dtp_close(self) -> None:
+        """A transfer is over, and its reply given; whoever was found gone by that is not waited for."""
+        if not self._closed:
+            super()._on_dtp_close()
+
     def respond(self, resp: str, logfun: Any = log.debug) -> None:
         """Send a reply of one line in printable ASCII, whatever a client has put into it (X4)."""
         super().respond(printable(resp), logfun)
