@@ -40,7 +40,8 @@ from server.database import Database, passes_by_itself, trouble
 from server.decisions import Approved, Corrected, Decision, Touched
 from server.errors import UsageError
 from server.intake import Intake
-from server.journal import Journal, must_have_ledger
+from server.journal import Journal, LedgerLost, must_have_file, must_have_ledger
+from server.kinds import Kind
 from server.loading import Loading
 from server.migrate import is_prepared, prepare
 from server.names import FIRST_SEQUENCE, Mode
@@ -120,6 +121,8 @@ class Inbox:
         return cls(settings, spool, database, load_catalog(settings), waiting, conf)
 
     def _prepare(self, *, may_be_lost: bool = False, any_spool: bool = False) -> None:
+        if not may_be_lost:
+            must_have_file(self.database, self.spool)
         if not is_prepared(self.database):
             prepare(self.database, self.catalog)
         if not may_be_lost:
@@ -161,6 +164,11 @@ class Inbox:
             # What the loader has noted says more: since when, and when it tries again.
             if all(wait.kind != trouble(error) for wait in waiting):
                 waiting.append(waits.no_answer(error, self.database.place))
+            found = overview.UNKNOWN | {"exceptions": 1}
+        except LedgerLost:
+            # Unless the inbox runs, there is nothing else to say.
+            if all(wait.kind != Kind.DATABASE_AWAY for wait in waiting):
+                raise
             found = overview.UNKNOWN | {"exceptions": 1}
         return {
             "waits": [asdict(wait) for wait in waiting],

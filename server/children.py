@@ -12,6 +12,7 @@ from server.apis import load_catalog
 from server.config import Settings
 from server.database import LOADING_CACHE_KIB, Database
 from server.dispatcher import Dispatcher
+from server.journal import must_have_file
 from server.mail import mailer
 from server.outlook import LedgerOutlook
 from server.receiver import Receiver
@@ -45,6 +46,7 @@ def load(settings: Settings, stop: threading.Event) -> None:
     catalog = load_catalog(settings)
     with spool.lock("loader"):
         database = Database(settings.database_url, cache_kib=LOADING_CACHE_KIB)
+        must_have_file(database, spool)
         Dispatcher(settings, spool, database, catalog, stop).run()
 
 

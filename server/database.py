@@ -2,7 +2,8 @@
 
 SQLite is opened with a write-ahead log, `synchronous=FULL` and foreign keys; a write transaction begins with
 BEGIN IMMEDIATE behind a fair file lock, so that a command gets its turn between two loads (measured: without
-the lock it starves). MariaDB runs in strict mode at READ COMMITTED, in UTC, and rows can be streamed to it.
+the lock it starves). A transaction begins, and is committed, only while its file is in its place. MariaDB
+runs in strict mode at READ COMMITTED, in UTC, and rows can be streamed to it.
 """
 
 import contextlib
@@ -10,23 +11,29 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from loaders import dialects
+from server.same_file import SameFile, refusal
 
 # A connection that cannot be given back, because its server has gone, is not worth a traceback: whoever asks
 # next hears of it by an error that is foreseen.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
-# MariaDB errors that pass by themselves: too many connections, disk full, server shutdown, table full, lock
-# wait time-out, deadlock, read-only, killed, lost or refused connections.
-_PASSING_MYSQL = {1021, 1040, 1053, 1114, 1158, 1159, 1160, 1161, 1180, 1203, 1205, 1213, 1290, 1317, 1927}
+# MariaDB errors that pass by themselves: disk or table full, a fault of a file or an engine (which may be a
+# full disk too), no memory, too many connections, server shutdown, lock wait time-out, deadlock, read-only,
+# killed, lost or refused connections.
+_FULL_MYSQL = {1021, 1114}
+_DISK_MYSQL = {3, 1026, 1030}
+_PASSING_MYSQL = _FULL_MYSQL | _DISK_MYSQL | {1037, 1041}
+_PASSING_MYSQL |= {1040, 1053, 1158, 1159, 1160, 1161, 1180, 1203, 1205, 1213, 1290, 1317, 1927}
 _PASSING_MYSQL |= {2002, 2003, 2006, 2013, 2055}
 _AWAY_MYSQL = {1040, 1053, 1158, 1159, 1160, 1161, 1927, 2002, 2003, 2006, 2013, 2055}
 _PASSING_SQLITE = {
@@ -39,8 +46,10 @@ _PASSING_SQLITE = {
     sqlite3.SQLITE_NOMEM,
     sqlite3.SQLITE_INTERRUPT,
 }
+# MariaDB's words for ENOSPC (28), which these errors carry in their text alone.
+_DISK_FULL = re.compile(r"\b(?:errcode:|errno:|error) 28\b", re.IGNORECASE)
 _TROUBLE_DATABASE = {
-    "database full": {1021, 1114, sqlite3.SQLITE_FULL},
+    "database full": _FULL_MYSQL | {sqlite3.SQLITE_FULL},
     "database busy": {1205, 1213, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED},
     "database read-only": {1290, sqlite3.SQLITE_READONLY},
 }
@@ -55,8 +64,10 @@ _REFUSING_MYSQL = {
     **dict.fromkeys((1044, 1142, 1143, 1227, 1370), _RIGHTS),
     1049: "Make the schema, or name another in [database] url",
 }
+_SAME_FILE = "Put that file back; if it is lost, stop the inbox and run `kore-inbox rebuild`"
 _OTHER_FILE = "Put a good copy in its place, or name another file in [database] url"
 _REFUSING_SQLITE = {
+    sqlite3.SQLITE_READONLY_DBMOVED: _SAME_FILE,
     sqlite3.SQLITE_CANTOPEN: "See that the file of [database] url, and its folder, can be read and written",
     sqlite3.SQLITE_NOTADB: _OTHER_FILE,
     sqlite3.SQLITE_CORRUPT: _OTHER_FILE,
@@ -93,7 +104,10 @@ def trouble(error: BaseException) -> str:
         return "database away"
     if isinstance(error, OSError):
         return _TROUBLE_OS.get(error.errno or 0, "disk fault")
-    code = _code(getattr(error, "orig", None))
+    said = getattr(error, "orig", None)
+    code = _code(said)
+    if code in _DISK_MYSQL and not _is_sqlite(said) and _DISK_FULL.search(str(said)):
+        return "database full"
     return next((kind for kind, codes in _TROUBLE_DATABASE.items() if code in codes), "database fault")
 
 
@@ -117,8 +131,8 @@ def _is_sqlite(error: BaseException | None) -> bool:
 
 def _code(error: BaseException | None) -> int | None:
     if isinstance(error, sqlite3.Error):
-        extended = getattr(error, "sqlite_errorcode", None)
-        return None if extended is None else extended & 0xFF
+        extended: int | None = getattr(error, "sqlite_errorcode", None)
+        return extended if extended is None or extended in _REFUSING_SQLITE else extended & 0xFF
     if error is not None and error.args and isinstance(error.args[0], int):
         return error.args[0]
     return None
@@ -152,7 +166,9 @@ class Database:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         arguments: dict[str, Any] = {"timeout": timeout_seconds}
         if self.is_sqlite:
-            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+            # Where that cannot be made, opening the file says so.
+            with contextlib.suppress(OSError):
+                Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
         else:
             arguments = {"connect_timeout": max(1, int(timeout_seconds)), "charset": "utf8mb4"}
             if answer_seconds is not None:
@@ -165,10 +181,14 @@ class Database:
         )
         event.listen(self.engine, "connect", self._prepare_sqlite if self.is_sqlite else _prepare_mariadb)
         self._cache_kib = cache_kib
-        if self.is_sqlite:
+        self._file = SameFile(Path(str(url.database))) if self.is_sqlite else None
+        self._turn = _WriterLock(Path(str(url.database))) if self.is_sqlite else None
+        if self._file is not None:
+            # Before SQLite makes a new file, before anything is done, and before it counts as done.
+            for moment in ("do_connect", "begin", "commit"):
+                event.listen(self.engine, moment, _look_for(self._file))
             event.listen(self.engine, "begin", _begin_sqlite)
         dialects.enable(self.engine)
-        self._turn = _WriterLock(Path(str(url.database))) if self.is_sqlite else None
 
     @property
     def place(self) -> str:
@@ -192,7 +212,8 @@ class Database:
             waiting: called once with the purpose of the one who is ahead, if there is one.
         """
         with contextlib.ExitStack() as stack:
-            if self._turn is not None:
+            if self._file is not None and self._turn is not None:
+                self._file.must_be_there()
                 stack.enter_context(self._turn.hold(purpose, waiting))
             connection = stack.enter_context(self.engine.connect())
             connection = connection.execution_options(inbox_write=True)
@@ -209,6 +230,12 @@ class Database:
         cache = f"cache_size=-{self._cache_kib}"
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", cache):
             connection.execute(f"PRAGMA {pragma}")
+        if self._file is not None:
+            self._file.opened()
+
+
+def _look_for(file: SameFile) -> Callable[..., None]:
+    return lambda *_: file.must_be_there()
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -238,8 +265,8 @@ class _WriterLock:
 
     @contextlib.contextmanager
     def hold(self, purpose: str, waiting: Callable[[str], None] | None) -> Iterator[None]:
-        with self._lock.open("a+b") as lock:
-            with self._turnstile.open("ab") as turnstile:
+        with _opened(self._lock, "a+b") as lock:
+            with _opened(self._turnstile, "ab") as turnstile:
                 if waiting is not None and not (_try(turnstile) and _try(lock)):
                     lock.seek(0)
                     waiting(lock.read(200).decode("utf-8", "replace").strip() or "another command")
@@ -249,6 +276,13 @@ class _WriterLock:
             lock.write(purpose.encode())
             lock.flush()
             yield
+
+
+def _opened(path: Path, mode: str) -> IO[bytes]:
+    try:
+        return cast("IO[bytes]", path.open(mode))
+    except OSError as error:
+        raise refusal(sqlite3.SQLITE_CANTOPEN, in_words(error)) from None
 
 
 def _try(handle: Any) -> bool:

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
 from loaders.records import barrier
 from server import schema
+from server.database import Database
 from server.errors import InboxError
 from server.names import Mode
 from server.spool import Spool
@@ -73,6 +74,22 @@ class Entry:
 def columns(table: Table) -> list[str]:
     """The columns of a table that the journal keeps."""
     return [column.name for column in table.columns if column.name not in _LEFT_OUT]
+
+
+def must_have_file(database: Database, spool: Spool) -> None:
+    """Let nobody make a new file where the ledger's is missing: the old one may be put back there.
+
+    Raises:
+        LedgerLost: SQLite's file is missing, and the spool has receipts that it had registered.
+    """
+    if database.is_sqlite and not Path(database.place).exists() and spool.has_registered():
+        raise LedgerLost(
+            f"The ledger {database.place} is missing, and the spool {spool.root} has files that were "
+            "registered in it.",
+            kept="They are all kept, and nothing was changed.",
+            todo="Put it back, or mend [database] url. If it is lost, stop the inbox and run "
+            "`kore-inbox rebuild`.",
+        )
 
 
 def must_have_ledger(connection: Connection, spool: Spool) -> None:

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 
 from loaders.tables import target
 from server import schema
@@ -291,14 +291,23 @@ def test_an_inbox_without_its_ledger_does_not_begin_from_the_start(tmp_path: Pat
         inbox.push("DT_0000001_KS_CATEGORY.NET", b"C1\tname\n")
         until(lambda: inbox.states() == {"DT_0000001_KS_CATEGORY.NET": "loaded"}, "it is loaded")
         assert "Another inbox is running" in inbox.command("rebuild", code=1)
+        file = Path(str(make_url(database_url).database))
+        file.rename(tmp_path / "aside")
+        assert inbox.push("DT_0000002_KS_CATEGORY.NET", b"C2\tname\n").startswith("226")
+        until(lambda: "database away" in inbox.log.read_text(), "the loader has seen it")
+        assert "run `kore-inbox rebuild`" in inbox.command("status")
+        assert "run `kore-inbox rebuild`" in inbox.command("files", code=1)
+        assert not file.exists(), "nobody makes another one"
+        (tmp_path / "aside").rename(file)
+        until(lambda: [*inbox.states().values()] == ["loaded"] * 2, "it goes on")
     for path in tmp_path.glob("inbox.sqlite*"):
         path.unlink()
     inbox.start()
     assert inbox.ending() == 1
-    assert "run `kore-inbox rebuild`" in inbox.log.read_text()
+    assert "is missing, and the spool" in inbox.log.read_text()
     assert "run `kore-inbox rebuild`" in inbox.command("status", code=1)
-    assert "1 file: 1 ready" in inbox.command("rebuild", "--dry-run")
+    assert "2 files: 2 ready" in inbox.command("rebuild", "--dry-run")
     [rebuilt] = inbox.ask("rebuild", "--reason", "disk")
-    assert rebuilt["files"] == {"ready": 1}
+    assert rebuilt["files"] == {"ready": 2}
     with inbox:
-        until(lambda: inbox.states() == {"DT_0000001_KS_CATEGORY.NET": "loaded"}, "it is loaded again")
+        until(lambda: [*inbox.states().values()] == ["loaded"] * 2, "all are loaded again")

@@ -14,6 +14,7 @@ from server.admin import Inbox
 from server.cli import context
 from server.cli.options import MOMENTS, File, Json, Limit, Source
 from server.drop_watch import read_troubles
+from server.journal import LedgerLost
 from server.ledger import now_utc
 from server.mail import desk
 from server.output import say, say_json, show
@@ -174,7 +175,7 @@ def exceptions(
     try:
         with context.inbox().database.read() as connection:
             records = views.incidents(connection, closed=everything)
-    except DBAPIError:
+    except (DBAPIError, LedgerLost):
         inbox = context.inbox_beside_its_database()
         if (notice := absence.now_away(inbox.spool, inbox.settings, now_utc())) is not None:
             show([views.noticed(notice)], columns, json_wanted=json, empty="")

@@ -201,6 +201,81 @@ def test_a_connection_whose_server_has_died_is_given_back_without_a_traceback(
     assert caplog.records == []
 
 
+# --- SQLite's file is gone --------------------------------------------------------------------------------
+
+
+def _hide(file: Path) -> Callable[[], object]:
+    aside = file.with_name("aside")
+    file.rename(aside)
+    return lambda: aside.rename(file)
+
+
+def _replace(file: Path) -> Callable[[], object]:
+    back = _hide(file)
+    file.touch()
+    return back
+
+
+def _hide_folder(file: Path) -> Callable[[], object]:
+    aside = file.parent.with_name("aside")
+    file.parent.rename(aside)
+    return lambda: aside.rename(file.parent)
+
+
+@pytest.mark.parametrize(
+    ("lose", "moment"),
+    [
+        (_hide, "INSERT INTO category"),
+        (_replace, "BEGIN IMMEDIATE"),
+        (_hide_folder, "INSERT INTO category"),
+    ],
+)
+def test_nothing_goes_on_without_the_file_that_was_opened_and_all_does_when_it_is_back(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lose: Callable[[Path], Callable[[], object]],
+    moment: str,
+) -> None:
+    """SQLite would go on, into a file that nobody will ever read."""
+    monkeypatch.setattr(dispatcher, "AWAY_FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(dispatcher, "AWAY_LAST_SECONDS", 0.05)
+    file = tmp_path / "database" / "inbox.sqlite"
+    bench = Bench.make(tmp_path / "data", f"sqlite:///{file}")
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    found: list[Callable[[], object]] = []
+
+    def happen(_: Any) -> None:
+        steps.at(0)
+        found.append(lose(file))
+
+    steps = Steps(bench.database, happen)
+    steps.when(lambda statement: statement.startswith(moment) and not found)
+    with living(bench), bench.spool.lock("loader"):
+        until(lambda: notices.read(bench.spool, "loader") is not None, "it is noted")
+        notice = notices.read(bench.spool, "loader")
+        assert notice is not None
+        assert notice.kind == "database away"
+        assert "`kore-inbox rebuild`" in notice.happened
+        assert "database away" in _kinds(bench)
+        assert "after COMMIT" not in steps.asked, "nothing was promised of it"
+        assert list((bench.spool.root / "acks").rglob("*.ack")) == []
+        found[0]()
+        until(lambda: bench.states_or_none() == {"DT_0000001_KS_CATEGORY.NET": "loaded"}, "it is loaded")
+        until(lambda: notices.read(bench.spool, "loader") is None, "nothing is waited for")
+    assert set(commits(bench).values()) == {1}
+    bench.database.close()
+
+
+def test_a_folder_that_cannot_be_made_or_read_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    database = Database(make_url(f"sqlite:///{tmp_path}/file/inbox.sqlite"))
+    for ask in (database.read(), database.write("a test")):
+        with pytest.raises(DBAPIError) as failed, ask as connection:
+            connection.exec_driver_sql("SELECT 1")
+        assert passes_by_itself(failed.value)
+        assert "can be read and written" in in_words(failed.value)
+
+
 # --- locks ------------------------------------------------------------------------------------------------
 
 
@@ -347,6 +422,7 @@ def _causes(bench: Bench) -> set[str]:
     [
         (1021, "database full"),
         (1114, "database full"),
+        (1041, "database fault"),
         (1205, "database busy"),
         (1213, "database busy"),
         (1290, "database read-only"),
@@ -361,3 +437,19 @@ def test_faults_of_a_server_are_told_apart_by_their_codes(code: int, kind: str) 
     assert passes_by_itself(fault)
     assert trouble(fault) == kind
     assert in_words(fault) == f"said ({code})"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (3, "Error writing file './#sql' (Errcode: 28 \"No space left on device\")"),
+        (1026, "Error writing file 'item' (errno: 28 \"No space left on device\")"),
+        (1030, 'Got error 28 "No space left on device" from storage engine InnoDB'),
+    ],
+)
+def test_a_full_disk_is_told_as_such_by_whichever_layer_of_a_server_meets_it(code: int, said: str) -> None:
+    full = OperationalError("INSERT", None, pymysql.err.InternalError(code, said))
+    assert passes_by_itself(full)
+    assert trouble(full) == "database full"
+    other = OperationalError("INSERT", None, pymysql.err.InternalError(code, said.replace("28", "5")))
+    assert trouble(other) == "database fault"
