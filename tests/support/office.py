@@ -26,15 +26,18 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from server import ledger, users
 from server import spool as spool_module
 from server.admin import Inbox
+from server.apis import load_catalog
 from server.dispatcher import Dispatcher
 from server.mail.mailer import Mailer
 from server.outlook import LedgerOutlook
 from server.receiver import Receiver
+from server.spool import Spool
 from tests.support.commands import Run, runner
 from tests.support.faults import live
-from tests.support.inboxes import Bench
+from tests.support.inboxes import CATALOG, Bench
 
 USER, PASSWORD = "erp", "a password for tests"
+ROOM_BYTES = 2_000_000_000
 
 
 class Clock:
@@ -73,12 +76,10 @@ class Office:
     ) -> None:
         self.folder = folder
         self.conf = folder / "conf"
-        self.conf.mkdir()
+        self.conf.mkdir(exist_ok=True)
         self.toml = self.conf / "inbox.toml"
         self.toml.write_text(
-            # Of a machine's own disk nothing is expected.
-            f'database.url = "{url}"\nftp.port = 0\ninbox.disk_alert_below = 0\ninbox.min_free_disk = 0\n'
-            f"dispatch.settle = 0\n{settings}",
+            f'database.url = "{url}"\nftp.port = 0\ndispatch.settle = 0\ninbox.min_free_disk = 0\n{settings}',
             encoding="utf-8",
         )
         users.add_user(self.conf, USER, PASSWORD, ["DT", "XX"])
@@ -87,6 +88,13 @@ class Office:
         self.patch = patch
         self._receiver: tuple[Receiver, threading.Thread] | None = None
         self._session: ftplib.FTP | None = None
+        # Of a machine's own disk nothing is expected.
+        patch.setattr(Spool, "free_bytes", lambda _: ROOM_BYTES)
+        # Of the catalog that comes with the program one is enough, with the tables that are made of it.
+        patch.setattr(
+            "server.admin.load_catalog",
+            lambda settings: load_catalog(settings) if settings.catalog.folder else CATALOG,
+        )
         patch.chdir(folder)
         self._open()
 
