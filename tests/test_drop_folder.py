@@ -1,6 +1,7 @@
 """Files that are left in a folder (contract A11): real files, and a clock that the test moves."""
 
 import os
+import shutil
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from server.drop_folder import DropFolder
 from server.drop_watch import Troubles, read_troubles
 from server.settings.drop_folder import DropFolders
 from server.spool import Receipt, Spool
+from tests.support.commands import Run, json_of
 from tests.support.receiving import Told
 from tests.support.running import RunningInbox, until
 
@@ -371,3 +373,29 @@ def test_a_running_inbox_takes_files_from_a_folder_that_comes_later(tmp_path: Pa
 def test_settings_that_cannot_be_are_mistakes(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         DropFolders.model_validate(wrong)
+
+
+# --- sweeping -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+def test_originals_go_when_they_are_older_than_retention_and_nothing_else_does(
+    tmp_path: Path, run: Run
+) -> None:
+    share = tmp_path / "share"
+    (share / "taken" / "folder").mkdir(parents=True)
+    settings = tmp_path / "conf" / "inbox.toml"
+    settings.write_text(settings.read_text() + f'[drop_folder]\nfolders = {{"{share}" = ["DT"]}}\n')
+    for path in (share / "taken" / "old.net", share / "waits.net", tmp_path / "else"):
+        path.write_bytes(b"A\tone\n")
+    (share / "taken" / "link").symlink_to(tmp_path / "else")
+    assert run("sweep")[1] == "Nothing is old enough to go.\n"
+    settings.write_text(settings.read_text().replace("[inbox]\n", "[inbox]\nretention = 0\n"))
+    [found] = json_of(run, "sweep", "--dry-run")
+    assert (found["folder"], found["name"], found["size_bytes"]) == (str(share), "old.net", 6)
+    assert [one["name"] for one in json_of(run, "sweep")] == ["old.net"]
+    assert json_of(run, "sweep") == []
+    assert sorted(path.name for path in share.rglob("*")) == ["folder", "link", "taken", "waits.net"]
+    shutil.rmtree(share)
+    code, _, messages = run("sweep")
+    assert (code, "No such file" in messages) == (1, True)

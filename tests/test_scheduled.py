@@ -47,6 +47,8 @@ def test_replays_and_the_report_are_programs_for_cron(conf: str) -> None:
     assert "came: 2 files" in told.stdout
     mailed = _call("report.py", "--conf", conf, "--mail")
     assert (mailed.returncode, "Mail is off" in mailed.stderr) == (2, True)
+    swept = _call("sweep.py", "--conf", conf, "--dry-run", "--json")
+    assert (swept.returncode, json.loads(swept.stdout)) == (0, []), swept.stderr
     missing = _call("replay_held.py", "--conf", f"{conf}/nosuch")
     assert (missing.returncode, "Traceback" in missing.stderr) == (2, False)
 

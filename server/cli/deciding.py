@@ -12,14 +12,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from loaders.full import Loss
-from server import views
+from server import sweeping, views
 from server.admin import Corrected, Decision, Touched, TriedRow
 from server.cli import context
 from server.cli.options import MOMENTS, NO_REASON, By, DryRun, File, Json, Reason, Source
 from server.errors import UsageError
+from server.ledger import now_utc
 from server.output import Record, complain, say, say_json, show
 from server.sequence import parse_range
 from server.states import State
+from server.sweeping import Original
 
 commands = typer.Typer()
 sequence = typer.Typer(name="sequence", help="The numbers of a stream.", no_args_is_help=True)
@@ -258,6 +260,19 @@ def _tell_touched(touched: Sequence[Touched], json: bool, dry_run: bool) -> None
     records = [asdict(file) for file in touched]
     columns = ("id", "name", "was", "becomes", "reason")
     _tell(records, columns, json, dry_run, empty="No file is concerned.")
+
+
+@commands.command()
+def sweep(dry_run: DryRun = False, json: Json = False) -> None:
+    """Remove the originals in `taken/` of drop folders that are older than `[inbox] retention`."""
+    gone = sweeping.sweep(context.settings(), now_utc(), dry_run=dry_run)
+    tell_swept(gone, json_wanted=json, dry_run=dry_run)
+
+
+def tell_swept(gone: Sequence[Original], *, json_wanted: bool, dry_run: bool) -> None:
+    """What has gone, or would go."""
+    columns = ("folder", "name", "size_bytes", "taken_at")
+    _tell([asdict(one) for one in gone], columns, json_wanted, dry_run, empty="Nothing is old enough to go.")
 
 
 def _tell(
