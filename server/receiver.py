@@ -12,8 +12,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pyftpdlib.ioloop import IOLoop
-
 from server.acceptance import Acceptance
 from server.acks import Acks
 from server.answers import printable
@@ -21,6 +19,7 @@ from server.certificate import Certificate, Pair
 from server.config import Settings
 from server.drop_watch import Watch
 from server.errors import InboxError
+from server.ftp.loop import Loop
 from server.ftp.server import Server
 from server.ftp.workers import Letterbox, Workers
 from server.outlook import Outlook
@@ -72,7 +71,7 @@ class Receiver:
             self.acceptance = Acceptance(spool, self._settings, self._outlook, self._known_apis)
             self.acceptance.load()
             self._bridge_pyftpdlib_log()
-            self._ioloop: Any = IOLoop()
+            self._ioloop: Any = Loop()
             undo.callback(self._ioloop.close)
             letterbox = Letterbox(self._ioloop)
             self._workers = Workers(letterbox)
