@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
-from server import absence, gaps, home, hours, incidents, journal, ledger, unjoined
+from server import absence, gaps, home, hours, incidents, journal, ledger, refused_rows, unjoined
 from server.acknowledging import Acknowledging
 from server.acks import Acks
 from server.conditions import Facts
@@ -97,6 +97,7 @@ class Dispatcher:
         self._token = secrets.token_hex(16)
         self._owner = self.spool.node()
         self._notices = Noticeboard(self.spool, "loader")
+        self._refused_rows = refused_rows.Round()
         self._renew_at = 0.0
         self._review_at = 0.0
         self._changed = True
@@ -373,6 +374,7 @@ class Dispatcher:
             with self.database.read() as connection:
                 found = unjoined.count(connection, self.catalog)
         with self._transaction("reviewing incidents") as (connection, now):
+            self._refused_rows.go_on(connection, self.catalog)
             incidents.review(Facts(connection, self.settings, self.catalog, self.spool, now))
             if found is not None:
                 unjoined.record(connection, found, now)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, insert, null, select, update
 
-from server import refused_rows, schema
+from server import schema
 from server.conditions import RULES, Condition, Facts
 from server.kinds import Kind
 
@@ -23,7 +23,6 @@ _incident = schema.incident
 def review(facts: Facts) -> None:
     """Bring the incidents up to date with what is wrong, in the caller's write transaction."""
     connection, now = facts.connection, facts.now
-    refused_rows.settle(connection, facts.catalog)
     known = {(row.kind, row.subject): row for row in connection.execute(_open())}
     facts = replace(facts, is_open=lambda kind, subject: (kind, subject) in known)
     wrong = {(found.kind, found.subject[:_LONGEST_SUBJECT]): found for rule in RULES for found in rule(facts)}

@@ -9,7 +9,7 @@ to dismiss.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, column, select, table, update
+from sqlalchemy import Connection, Row, column, or_, select, table, update
 
 from loaders.keys import Key, among, as_written, chunks, key_of
 from loaders.records import rejected_row
@@ -17,37 +17,60 @@ from loaders.shapes import Api, Catalog, Table
 from server import ledger, schema
 from server.states import State
 
+# Some hundredths of a second.
+ROWS_A_STEP = 5000
+
 _file = schema.file
 
 
-def settle(connection: Connection, catalog: Catalog) -> None:
-    """Mark the refused rows of loaded files that were made good since the last time."""
-    query = (
-        select(
-            rejected_row.c.id,
-            rejected_row.c.row_key,
-            rejected_row.c.line,
-            _file.c.api,
-            _file.c.stream_id,
-            _file.c.version,
+class Round:
+    """Goes round the refused rows that may have been made good, so many at each step.
+
+    There may be a hundred thousand that nobody has ever looked at, and each is held against its table.
+    """
+
+    def __init__(self) -> None:
+        # Behind which one the next step begins: a file, and a row of it.
+        self._behind = (0, 0)
+
+    def go_on(self, connection: Connection, catalog: Catalog) -> None:
+        """Mark those of the next rows that were made good; in a write transaction."""
+        file_id, row_id = self._behind
+        query = (
+            select(
+                rejected_row.c.id,
+                rejected_row.c.file_id,
+                rejected_row.c.row_key,
+                rejected_row.c.line,
+                _file.c.api,
+                _file.c.stream_id,
+                _file.c.version,
+                _file.c.state,
+                _file.c.holder,
+            )
+            .join(_file, _file.c.id == rejected_row.c.file_id)
+            .where(
+                rejected_row.c.made_good.is_(None),
+                rejected_row.c.file_id >= file_id,
+                or_(rejected_row.c.file_id > file_id, rejected_row.c.id > row_id),
+            )
+            .order_by(rejected_row.c.file_id, rejected_row.c.id)
+            .limit(ROWS_A_STEP)
         )
-        .join(_file, _file.c.id == rejected_row.c.file_id)
-        .where(
-            rejected_row.c.made_good.is_(None),
-            rejected_row.c.row_key.is_not(None),
-            _file.c.state == State.LOADED,
-        )
-    )
-    rows_of: dict[str, list[Any]] = {}
-    for row in connection.execute(query):
-        rows_of.setdefault(row.api, []).append(row)
-    ranks = ledger.ranks(connection) if rows_of else {}
-    found: list[int] = []
-    for name, rows in rows_of.items():
-        if name in catalog:
-            found += _outdone(connection, catalog[name], rows, ranks)
-    for chunk in chunks(found + _followed(connection)):
-        connection.execute(update(rejected_row).where(rejected_row.c.id.in_(chunk)).values(made_good=1))
+        rows = connection.execute(query).all()
+        self._behind = (rows[-1].file_id, rows[-1].id) if len(rows) == ROWS_A_STEP else (0, 0)
+        loaded = [row for row in rows if row.state == State.LOADED]
+        rows_of: dict[str, list[Any]] = {}
+        for row in loaded:
+            if row.row_key is not None:
+                rows_of.setdefault(row.api, []).append(row)
+        ranks = ledger.ranks(connection) if rows_of else {}
+        found = _followed(connection, [row.id for row in loaded if row.holder is None])
+        for name, known in rows_of.items():
+            if name in catalog:
+                found += _outdone(connection, catalog[name], known, ranks)
+        for chunk in chunks(found):
+            connection.execute(update(rejected_row).where(rejected_row.c.id.in_(chunk)).values(made_good=1))
 
 
 def open_files(connection: Connection) -> list[Row[Any]]:
@@ -88,17 +111,14 @@ def _marks(
     return found
 
 
-def _followed(connection: Connection) -> list[int]:
-    """The ids of what earlier fixes left, where a later fix of the same file went in whole."""
+def _followed(connection: Connection, of_fixes: Sequence[int]) -> list[int]:
+    """Of what earlier fixes left, by id, that where a later fix of the same file went in whole."""
     later = _file.alias()
     query = (
         select(rejected_row.c.id)
         .join(_file, _file.c.id == rejected_row.c.file_id)
         .join(later, later.c.name == _file.c.name)
         .where(
-            rejected_row.c.made_good.is_(None),
-            _file.c.holder.is_(None),
-            _file.c.state == State.LOADED,
             later.c.state == State.LOADED,
             later.c.stream_id == _file.c.stream_id,
             later.c.version == _file.c.version,
@@ -107,4 +127,8 @@ def _followed(connection: Connection) -> list[int]:
         )
         .distinct()
     )
-    return list(connection.execute(query).scalars())
+    return [
+        row_id
+        for chunk in chunks(of_fixes)
+        for row_id in connection.execute(query.where(rejected_row.c.id.in_(chunk))).scalars()
+    ]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from server import refused_rows
 from server.config import Load, Sequence
 from server.users import add_user
 from tests.support.commands import Run, json_of
@@ -366,3 +367,24 @@ def test_the_history_tells_that_parked_rows_went_in(bench: Bench, run: Run) -> N
     [shown] = json_of(run, "show", "1")
     told = [event["reason"] for event in shown["history"] if event["event"] == "unparked"]
     assert told == [f"2 rows that waited went in, or became void, with {NET.format(2)} (file 2)"]
+
+
+def test_refused_rows_are_gone_round_some_at_a_time_and_each_has_its_turn(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refused_rows, "ROWS_A_STEP", 2)
+
+    def found_after_three_reviews() -> dict[str, str]:
+        bench.work()
+        loader = bench.loader()
+        for _ in range(3):
+            loader._review_at = 0.0
+            loader._review(worked=True)
+        return _exceptions(run)
+
+    bench.arrive(NET.format(1), f"A\t{LONG}\nB\t{LONG}\nC\t{LONG}\n".encode())
+    bench.arrive(NET.format(2), f"D\t{LONG}\nE\t{LONG}\n".encode())
+    bench.arrive(NET.format(3), b"D\t4\nE\t5\n")
+    assert found_after_three_reviews() == {NET.format(1): "rejected rows"}
+    bench.arrive(NET.format(4), b"A\t1\nB\t2\nC\t3\n")
+    assert found_after_three_reviews() == {}
