@@ -1,10 +1,12 @@
 """The operator's commands, on a ledger with no server running (contract section 8)."""
 
+import getpass
 import io
 import json
 import re
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -696,7 +698,9 @@ def test_init_makes_a_certificate_for_trials_once_and_serve_says_what_is_wrong_w
     pair = [tmp_path / "conf" / name for name in ("certificate.pem", "key.pem")]
     assert [path.stat().st_mode & 0o777 for path in pair] == [0o644, 0o600]
     made = [path.read_bytes() for path in pair]
-    assert command("init", "--self-signed")[0] == 0
+    code, out, _ = command("init", "--self-signed")
+    assert code == 0
+    assert settings[0] in out, "it says again what to set"
     assert [path.read_bytes() for path in pair] == made
     (tmp_path / "conf" / "inbox.toml").write_text(f"[ftp]\n{settings[0].replace(', ', chr(10))}\n")
     pair[1].unlink()
@@ -763,3 +767,17 @@ def test_status_tells_what_is_kept_of_uploads_that_nobody_has_finished(bench: Be
         ("DT_0000002_KS_CATEGORY.NET", 6),
         ("next.tmp", 6),
     ]
+
+
+def test_a_password_is_asked_for_at_a_terminal_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What it does where there is no terminal.
+    monkeypatch.setattr(getpass, "getpass", vars(getpass)["fallback_getpass"])
+    code, _, messages = run("user", "add", "erp", "--source", "DT", stdin="seen by all\n")
+    assert code == 2
+    assert "--password-stdin" in messages
+    assert json_of(run, "user", "list") == []
+
+
+def test_the_command_tells_its_version(run: Run) -> None:
+    code, out, _ = run("--version")
+    assert (code, out) == (0, f"kore-inbox {metadata.version('kore-inbox')}\n")

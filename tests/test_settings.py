@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from server.apis import load_catalog
 from server.config import Settings, load_settings
 from server.errors import SettingsError
 from server.settings.mail import Route
@@ -49,6 +50,7 @@ def read(folder: Path, toml: str) -> Settings:
         ("database", 'url = "mysql+pymysql://u@h/x?read_timeout=soon"', "strange value"),
         ("database", 'url = "mysql+pymysql://u@h:one/x"', "not an SQLAlchemy URL"),
         ("database", 'url = "mysql+pymysql://u@h:99999/x"', "there is no port 99999"),
+        ("database", 'url = "mysql+pymysql://u@h/x?ssl_ca=/no/such.pem"', "ssl_ca: there is no file"),
         ("database", 'url = "sqlite:///a\\u0000b"', "control character"),
         ("database", 'url = "sqlite:///conf"', "is a folder"),
         ("database", 'url = "sqlite:///conf/inbox.toml"', "is no SQLite database"),
@@ -80,7 +82,7 @@ def test_the_case_of_what_file_names_are_compared_with_does_not_matter(
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?unix_socket=/run/s&charset=utf8mb4&ssl_ca=/etc/ca.pem&local_infile=1"]
+    "query", ["", f"?unix_socket=/run/s&charset=utf8mb4&ssl_ca={__file__}&local_infile=1"]
 )
 def test_what_the_driver_of_mariadb_takes_may_be_in_the_url(tmp_path: Path, query: str) -> None:
     url = f"mariadb+pymysql://u:p%40@db.example.com:3307/inbox{query}"
@@ -133,3 +135,12 @@ def test_what_no_list_or_table_can_be_read_from_is_told_with_its_variable_and_al
     one, other = sorted(told.value.mistakes)
     assert one.startswith(f"KORE_INBOX_{variable}{says}")
     assert other == "web.port: write a whole number"
+
+
+def test_an_api_that_may_be_silent_has_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "inbox.toml").write_text(
+        'sources.DT.silence_alert_after_by_api = {ORDER = "1h", ORDERS = "1h"}\n'
+    )
+    with pytest.raises(SettingsError) as told:
+        load_catalog(load_settings(tmp_path))
+    assert told.value.mistakes == ["sources.DT.silence_alert_after_by_api: there is no API ORDER"]

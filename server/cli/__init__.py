@@ -18,6 +18,7 @@ A new command is a function in one of the first; a new group of commands is a mo
 """
 
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,7 @@ from server.cli import (
     users,
 )
 from server.errors import UsageError
+from server.output import say
 
 app = typer.Typer(
     help="An FTP inbox for ERP exports that loads what it receives.",
@@ -58,11 +60,20 @@ for _group in (
     app.add_typer(_group)
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        say(f"kore-inbox {metadata.version('kore-inbox')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
     conf: Annotated[
         Path | None, typer.Option(help="Settings folder; else KORE_INBOX_CONF, else ./conf.")
     ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Which one this is.")
+    ] = False,
 ) -> None:
     context.choose(conf)
 

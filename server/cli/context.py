@@ -1,6 +1,8 @@
 """What the command line leads to: the settings folder, its settings, its inbox, a password."""
 
+import getpass
 import sys
+import warnings
 from pathlib import Path
 
 import typer
@@ -74,7 +76,11 @@ def inbox_beside_its_database() -> Inbox:
 
 
 def password(from_stdin: bool, *, confirm: bool) -> str:
-    """A password, from the first line of standard input or typed unseen; with `confirm` twice."""
+    """A password, from the first line of standard input or typed unseen; with `confirm` twice.
+
+    Raises:
+        UsageError: it is not in UTF-8, or cannot be typed unseen as there is no terminal.
+    """
     if from_stdin:
         try:
             given = sys.stdin.readline().rstrip("\r\n")
@@ -82,5 +88,14 @@ def password(from_stdin: bool, *, confirm: bool) -> str:
         except UnicodeError:
             raise UsageError("The password on standard input is not in UTF-8.") from None
         return given
-    prompted: str = typer.prompt("Password", hide_input=True, confirmation_prompt=confirm)
+    with warnings.catch_warnings():
+        # Else it would be read from wherever standard input comes from, and shown.
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            prompted: str = typer.prompt("Password", hide_input=True, confirmation_prompt=confirm)
+        except getpass.GetPassWarning:
+            raise UsageError(
+                "There is no terminal at which a password could be typed unseen.",
+                todo="Give it as the first line of standard input, with --password-stdin.",
+            ) from None
     return prompted

@@ -37,7 +37,7 @@ def init(
     for path in made:
         say(f"made {path}")
     load_settings(place)
-    if pair.certificate in made:
+    if self_signed:
         names = (f"{place.name}/{path.name}" for path in (pair.certificate, pair.key))
         say('For FTPS set in [ftp]: tls = "required", certificate = "{}", key = "{}".'.format(*names))
     say(f"{place} is ready; make a user with `kore-inbox user add NAME --source SOURCE`.")

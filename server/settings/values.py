@@ -26,6 +26,8 @@ _TWO_PORTS = "write the first and the last port, such as [50000, 50100]"
 
 _DRIVERS = {"sqlite": "pysqlite", "mysql": "pymysql", "mariadb": "pymysql"}
 _SQLITE_BEGINS = b"SQLite format 3\0"
+# Options of SQLAlchemy that name files, which are opened at each connection.
+_FILES = ("ssl_ca", "ssl_cert", "ssl_key")
 # Of PyMySQL's options those that take an object, or would have it connect later than it is asked to.
 _NO_OPTIONS = {"self", "conv", "cursorclass", "defer_connect", "auth_plugin_map", "server_public_key"}
 
@@ -164,6 +166,10 @@ def _check_pymysql(url: URL) -> None:
         raise ValueError(f"an option has a strange value: {error}") from None
     if strange := sorted(options.keys() - _known_options()):
         raise ValueError(f"the driver has no option {', '.join(f'`{name}`' for name in strange)}")
+    for name in _FILES:
+        path = url.query.get(name)
+        if isinstance(path, str) and not Path(path).is_file():
+            raise ValueError(f"{name}: there is no file {path}")
 
 
 def _known_options() -> frozenset[str]:
