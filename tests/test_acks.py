@@ -43,8 +43,8 @@ def test_a_sender_reads_what_became_of_his_file(bench: Bench) -> None:
     receipt = bench.arrive(NAME, BAD)
     bench.work()
     ack = _ack(bench)
-    assert ack.pop("received_at")
-    assert ack.pop("loaded_at") == ack.pop("written_at")
+    # It may be written in the second after.
+    assert ack.pop("received_at") <= ack.pop("loaded_at") <= ack.pop("written_at")
     assert ack == {
         "file": NAME,
         "state": "loaded",
