@@ -46,6 +46,8 @@ def enable(engine: Engine) -> None:
 
 def run(connection: Connection, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
     """Join rows into their table, by the way that is quicker for so many; `finish` waits for its end."""
+    # Here, lest an error of the rows before these be taken for a refusal to stream.
+    finish(connection)
     database = str(connection.engine.url)
     if len(rows) >= STREAMED_ROWS and database not in _forbidding:
         try:
@@ -95,13 +97,12 @@ def _stage(connection: Connection, upsert: Upsert, rows: Sequence[tuple[Any, ...
     columns = ", ".join(map(quote, upsert.columns))
     # An engine without transactions is enough for it, and takes a tenth of the server's time off.
     engine = "Aria" if getattr(connection.dialect, "is_mariadb", False) else "InnoDB"
-    # One may be left, of the rows before these or of a load that failed.
-    connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {_STAGING}")
     # Names are the catalog's, quoted.
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE {_STAGING} ({_POSITION} INT AUTO_INCREMENT PRIMARY KEY) ENGINE={engine}"  # noqa: S608
         f" AS SELECT {columns} FROM {quote(upsert.table)} LIMIT 0"
     )
+    connection.info[_STAGING] = True
     went_in = streaming.load(
         connection,
         f"LOAD DATA LOCAL INFILE 'rows' INTO TABLE {_STAGING} {streaming.FORMAT} ({columns})",
@@ -120,13 +121,13 @@ def _join_staged(connection: Connection, upsert: Upsert) -> None:
     # In their order: a row's parent in the same table has to be there before it.
     staged = f"SELECT {columns} FROM {_STAGING} ORDER BY {_POSITION}"  # noqa: S608 - as above
     ahead.begin(connection, _upsert(upsert, quote, staged))
-    connection.info[_STAGING] = True
 
 
 def finish(connection: Connection) -> None:
-    """Wait for the rows that are still being joined, and leave no staging table."""
-    if connection.info.pop(_STAGING, False):
-        connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {_STAGING}")
+    """Wait for the rows that are still being joined, and leave no staging table, of a failed load neither."""
+    if _STAGING in connection.info:
+        connection.exec_driver_sql(f"DROP TEMPORARY TABLE {_STAGING}")
+        del connection.info[_STAGING]
 
 
 def check(connection: Connection) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import IntegrityError
 
 from loaders import dialects
 from loaders.dialects import Upsert, ValuesAltered, Winner, streaming
@@ -230,3 +231,18 @@ def test_a_file_of_many_rows_is_loaded_by_streaming(store: Store) -> None:
     assert store.rows("customers", "customer_number", "customer_name", "site_id") == sorted(
         (row[0], row[3], row[12]) for row in content
     )
+
+
+def test_an_error_of_the_rows_before_is_not_taken_for_a_refusal_to_stream(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right that is missing on one table refuses its rows; those of another are streamed all the same."""
+    no_parent = 1452
+    monkeypatch.setattr(dialect, "_FORBIDDEN", {no_parent})
+    with undone(database) as connection:
+        dialects.run(connection, upsert(), [thing("A", parent="missing")])
+        with pytest.raises(IntegrityError):
+            dialects.run(connection, upsert(), [thing("B")])
+        connection.rollback()
+        dialects.run(connection, upsert(), [thing("B")])
+        assert held(connection, ["code"]) == [("B",)], "the connection is as good as before"
