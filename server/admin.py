@@ -304,10 +304,9 @@ class Inbox:
 
     def _must_know(self, connection: Connection, sources: Sequence[str]) -> None:
         """UsageError for a source that nobody may push, and of which nothing has come: it is mistyped."""
-        for source in map(str.upper, sources):
+        known = {*self._sources(), *self.settings.sources} if sources else set()
+        for source in {source.upper() for source in sources} - known:
             has_come = select(schema.file.c.id).where(schema.file.c.source == source).limit(1)
-            if source in {*self._sources(), *self.settings.sources}:
-                continue
             if connection.execute(has_come).first() is None:
                 raise UsageError(
                     f"Nothing has come from a source {source}, and no user may push its files.",

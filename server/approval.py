@@ -35,7 +35,7 @@ def preview(
         return loading.attempt(connection, row, NAMED_KEYS).losses, None
     except NotLoaded as fault:
         return (), fault.reason
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         return (), "its bytes are not in the spool any more"
     finally:
         savepoint.rollback()

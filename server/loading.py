@@ -63,8 +63,7 @@ class Loading:
         except NotLoaded as fault:
             savepoint.rollback()
             _not_loaded(connection, row, fault, now)
-        except (FileNotFoundError, IsADirectoryError):
-            # Of a refused file they may never have been kept: then it names none.
+        except FileNotFoundError:
             savepoint.rollback()
             _quarantine(connection, row, Cause.BYTES_MISSING, "its bytes are not in the spool any more", now)
         except Exception as error:
@@ -160,7 +159,7 @@ class Loading:
     ) -> tuple[list[fixes.Fix], Outcome]:
         options = self._settings.reading(row.source)
         mending = fixes.of(connection, row, self._spool, options)
-        with self._spool.data_path(row.data).open("rb") as data:
+        with self._spool.read_data(row.data) as data:
             delivery = self._delivery(row, ranks, options, [fix.corrections.rows for fix in mending])
             return mending, load(connection, self._catalog, replace(delivery, **delivered), data)
 

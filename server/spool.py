@@ -259,6 +259,17 @@ class Spool:
         """Where the bytes of an upload are."""
         return self.data / data_id
 
+    def read_data(self, data_id: str) -> BinaryIO:
+        """The bytes of a received file, to be read.
+
+        Raises:
+            FileNotFoundError: they are gone, or were never kept: then a refused file names none.
+        """
+        path = self.data_path(data_id)
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return path.open("rb")
+
     def discard_data(self, data_id: str) -> None:
         """Remove bytes that no receipt speaks of."""
         (self.data / data_id).unlink(missing_ok=True)
