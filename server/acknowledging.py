@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 
 from loaders import corrections
 from loaders.rejects import Reject
-from server import ledger, views
+from server import ledger, streams, views
 from server.acks import ACK, REJECTS, Acks, Answer
 from server.config import Settings
 from server.names import parse_shown
@@ -49,7 +49,7 @@ class Acknowledging:
         """
         due = ledger.acks_due(connection, AT_ONCE)
         names = {row.name for row in due if row.api is not None and row.stream_id is not None}
-        next_of = {stream.id: stream.expected.sequence for stream in ledger.streams(connection)}
+        next_of = {stream.id: stream.expected.sequence for stream in streams.by_rank(connection)}
         for row in ledger.spoken_of(connection, sorted(names)).values():
             self._write(connection, row, next_of, now)
         ledger.acked(connection, [row.id for row in due])

@@ -30,6 +30,7 @@ from server import (
     overview,
     row_replay,
     schema,
+    streams,
     views,
     waits,
 )
@@ -196,9 +197,9 @@ class Inbox:
         with self.database.read() as connection:
             numbers = [
                 max(stream.expected, highest.next if highest else stream.expected).sequence
-                for stream in ledger.streams(connection)
+                for stream in streams.by_rank(connection)
                 if tuple(stream.name.split("_")[: len(parts)]) == parts
-                for highest in [ledger.highest(connection, stream.id)]
+                for highest in [streams.highest(connection, stream.id)]
             ]
         return max(numbers, default=FIRST_SEQUENCE)
 
@@ -327,7 +328,7 @@ class Inbox:
 
     def _order(self, connection: Connection) -> Callable[[Row[Any]], tuple[int, int, int]]:
         """By what files of known APIs are sorted so that they are in the order of loading (contract D1)."""
-        ranks = ledger.ranks(connection)
+        ranks = streams.places(connection)
         return lambda row: (self.catalog.level(row.api), ranks.get(row.stream_id, 0), row.version or 0)
 
     def replace_with(self, text: str, path: Path, decision: Decision) -> Touched:
@@ -519,7 +520,7 @@ class Inbox:
         with self._deciding("adopting a spool", decision) as (connection, now):
             return home.adopt(connection, self.spool, now, by=decision.by, reason=decision.reason)
 
-    def _stream(self, connection: Connection, name: str, now: datetime) -> ledger.Stream:
+    def _stream(self, connection: Connection, name: str, now: datetime) -> streams.Stream:
         return numbering.open_stream(
             connection, name, self.settings, sources=self._sources(), apis=self.catalog.keys(), now=now
         )

@@ -19,7 +19,7 @@ from loaders.load import Delivery, NeedsApproval, load
 from loaders.records import parked_row
 from loaders.rejects import Reject, shown
 from loaders.shapes import Api, Catalog, ReferenceKind
-from server import fixes, ledger
+from server import fixes, streams
 from server.config import Settings
 from server.database import Database
 from server.errors import UsageError
@@ -216,10 +216,10 @@ class Desk:
     def _try(self, connection: Connection, subject: Subject) -> int:
         """Load the file under its number, else above all others; returns how many rows were parked."""
         api = self._api(subject)
-        ranks = ledger.ranks(connection)
+        ranks = streams.places(connection)
         stream_id, version = _NO_STREAM, 0
         if subject.name is not None:
-            own = ledger.stream_by_name(connection, stream_of(subject.name, self.settings.sequence.scope))
+            own = streams.by_name(connection, stream_of(subject.name, self.settings.sequence.scope))
             if own is not None:
                 stream_id, version = own.id, int(version_of(subject.name.sequence, own.expected))
         delivery = Delivery(

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 from loaders import records
 from loaders.cycles import find_cycles
 from loaders.shapes import Catalog
-from server import fixes, gaps, ledger, refused_rows, schema
+from server import fixes, gaps, ledger, refused_rows, schema, streams
 from server.certificate import WARNING, Pair
 from server.config import Settings
 from server.kinds import Kind
@@ -169,7 +169,7 @@ def _parked(facts: Facts) -> Iterator[Condition]:
         .where(parked.c.parked_at <= before)
         .group_by(parked.c.api, parked.c.waits_table)
     )
-    streams = {stream.id: stream.name for stream in ledger.streams(facts.connection)}
+    names = {stream.id: stream.name for stream in streams.by_rank(facts.connection)}
     for row in facts.connection.execute(query):
         yield Condition(
             kind=Kind.PARKED_ROWS,
@@ -178,7 +178,7 @@ def _parked(facts: Facts) -> Iterator[Condition]:
             f"without their parents in {row.waits_table}.",
             kept="They stay parked, and go in by themselves when their parents come.",
             todo="See `kore-inbox parked`; have the sender export the parents.",
-            source=_source_of(streams[row.stream]) if row.stream == row.other_stream else None,
+            source=_source_of(names[row.stream]) if row.stream == row.other_stream else None,
         )
 
 

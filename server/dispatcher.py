@@ -21,7 +21,19 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
-from server import absence, gaps, home, hours, incidents, journal, ledger, refused_rows, unjoined
+from server import (
+    absence,
+    gaps,
+    home,
+    hours,
+    incidents,
+    journal,
+    lease,
+    ledger,
+    refused_rows,
+    streams,
+    unjoined,
+)
 from server.acknowledging import Acknowledging
 from server.acks import Acks
 from server.conditions import Facts
@@ -129,7 +141,7 @@ class Dispatcher:
                     away_seconds = AWAY_FIRST_SECONDS
                     if not worked:
                         self._wait(nudges)
-                except ledger.LeaseLost:
+                except lease.LeaseLost:
                     log.warning("another loader has taken over; standing by", extra={"action": "stand_by"})
                     started = False
                     self._renew_at = 0.0
@@ -185,7 +197,7 @@ class Dispatcher:
         self._journal.append(missed)
         with self._transaction("recovering") as (connection, now):
             absence.record(connection, self.spool, self.settings, now)
-            for name, rank in ledger.rank_anew(connection, self._rank, now):
+            for name, rank in streams.rank_anew(connection, self._rank, now):
                 log.warning(
                     "%s ranks %d now; rows that are in keep their writers until `kore-inbox replay --loaded`",
                     name,
@@ -230,7 +242,7 @@ class Dispatcher:
             try:
                 self._register(found)
             except Exception as error:
-                if isinstance(error, ledger.LeaseLost) or passes_by_itself(error):
+                if isinstance(error, lease.LeaseLost) or passes_by_itself(error):
                     raise
                 for receipt in found:
                     self._register_or_set_aside(receipt)
@@ -250,7 +262,7 @@ class Dispatcher:
         try:
             self._register([receipt])
         except Exception as error:
-            if isinstance(error, ledger.LeaseLost) or passes_by_itself(error):
+            if isinstance(error, lease.LeaseLost) or passes_by_itself(error):
                 raise
             log.exception("%s cannot be registered", receipt.name, extra={"action": "register"})
             with self._transaction("setting aside what cannot be registered") as (connection, now):
@@ -261,7 +273,7 @@ class Dispatcher:
 
     def _ready(self) -> list[Ready]:
         with self.database.read() as connection:
-            ranks = ledger.ranks(connection)
+            ranks = streams.places(connection)
             return [
                 Ready(
                     file_id=row.id,
@@ -304,9 +316,9 @@ class Dispatcher:
             old = [gap for gap in gaps.find(connection) if gap.age_seconds(self.clock()) >= limit]
         for gap in old:
             with self._transaction(f"giving up {gap.missing} of {gap.stream}") as (connection, now):
-                stream = ledger.open_stream(connection, gap.stream, None, now)
+                stream = streams.open_stream(connection, gap.stream, None, now)
                 reason = f"missing for longer than gap_give_up_after ({limit:.0f} s)"
-                ledger.give_up(connection, stream, [gap.missing], now, by=OURSELVES, reason=reason)
+                streams.give_up(connection, stream, [gap.missing], now, by=OURSELVES, reason=reason)
 
     # --- loading -------------------------------------------------------------------------------------
 
@@ -318,10 +330,10 @@ class Dispatcher:
                 self._loading.begin(connection, files[0], now)
         try:
             with self._transaction(purpose) as (connection, now):
-                ranks = ledger.ranks(connection)
+                ranks = streams.places(connection)
                 for file in files:
                     self._loading.load(connection, file, ranks, now)
-        except ledger.LeaseLost:
+        except lease.LeaseLost:
             raise
         except Exception as error:
             if is_away(error) or not passes_by_itself(error):
@@ -385,8 +397,8 @@ class Dispatcher:
         if clock < self._renew_at:
             return True
         with self.database.write("taking the lease") as connection:
-            now = ledger.database_now(connection)
-            if not ledger.take_lease(connection, self._owner, self._token, now, LEASE_SECONDS):
+            now = lease.database_now(connection)
+            if not lease.take(connection, self._owner, self._token, now, LEASE_SECONDS):
                 return False
         self._renew_at = clock + RENEW_SECONDS
         return True
@@ -395,7 +407,7 @@ class Dispatcher:
         """Let a loader that stands by go on at once."""
         try:
             with self.database.write("giving back the lease") as connection:
-                ledger.take_lease(connection, self._owner, self._token, ledger.database_now(connection), 0)
+                lease.take(connection, self._owner, self._token, lease.database_now(connection), 0)
         except SQLAlchemyError as error:
             log.warning("the lease runs out by itself: %s", in_words(error), extra={"action": "stop"})
 
@@ -406,7 +418,7 @@ class Dispatcher:
         What cannot be worked out again goes into the spool's journal.
         """
         with self.database.write(purpose) as connection:
-            ledger.check_lease(connection, self._token, ledger.database_now(connection), LEASE_SECONDS)
+            lease.check(connection, self._token, lease.database_now(connection), LEASE_SECONDS)
             since = journal.last_event(connection)
             yield connection, self.clock()
             entry = journal.entry(connection, since)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from loaders import records
-from server import fixes, gaps, ledger
+from server import fixes, gaps, ledger, streams
 from server.names import FileName
 from server.sequence import Range, Version
 from server.states import Cause, State
@@ -53,7 +53,7 @@ def _why_held(connection: Connection, row: Row[Any]) -> list[str]:
     fix = fixes.name_of(row)
     if fix is not None:
         return _why_fix_held(connection, row, fix)
-    stream = ledger.stream_by_id(connection, row.stream_id)
+    stream = streams.by_id(connection, row.stream_id)
     below = [gap for gap in gaps.find(connection, stream.name) if int(gap.missing.first) < row.version]
     if not below:
         # They have come since the row was read.

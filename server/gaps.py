@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, select
 
-from server import ledger, schema
+from server import schema, streams
 from server.sequence import Range, Version, gaps
 from server.states import State
 
@@ -38,19 +38,19 @@ class Gap:
 def find(connection: Connection, stream_name: str | None = None) -> list[Gap]:
     """All gaps, of one stream or of all, in order."""
     found: list[Gap] = []
-    for stream in ledger.streams(connection):
+    for stream in streams.by_rank(connection):
         if stream_name in (None, stream.name):
             found += _find_in(connection, stream)
     return found
 
 
-def _find_in(connection: Connection, stream: ledger.Stream) -> list[Gap]:
+def _find_in(connection: Connection, stream: streams.Stream) -> list[Gap]:
     rows = _runs(connection, stream)
     runs = [Range(Version.of(row.first), Version.of(row.last)) for row in rows]
     # Seen from the end: the earliest arrival, and the number of held files, from each run on.
     earliest = list(accumulate((row.earliest for row in reversed(rows)), min))[::-1]
     held = list(accumulate(int(row.held) for row in reversed(rows)))[::-1]
-    skips = ledger.skips(connection, stream.id, stream.expected)
+    skips = streams.skips(connection, stream.id, stream.expected)
     return [
         Gap(stream.name, missing, earliest[place], held[place])
         for missing in gaps(stream.expected, runs, skips)
@@ -58,7 +58,7 @@ def _find_in(connection: Connection, stream: ledger.Stream) -> list[Gap]:
     ]
 
 
-def _runs(connection: Connection, stream: ledger.Stream) -> Sequence[Row[*tuple[Any, ...]]]:
+def _runs(connection: Connection, stream: streams.Stream) -> Sequence[Row[*tuple[Any, ...]]]:
     """The versions ahead that have arrived, in runs without a gap: first, last, earliest arrival, files held.
 
     The database finds them, as a hundred thousand files may wait behind one gap.

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from server import ledger, schema
+from server import lease, ledger, schema
 from server.database import Database
 from server.errors import InboxError, UsageError
 from server.spool import Spool
@@ -61,7 +61,7 @@ def adopt(connection: Connection, spool: Spool, now: datetime, *, by: str, reaso
     home = connection.execute(select(_home).with_for_update()).one_or_none()
     if home is not None and home.node == spool.node():
         return None
-    if ledger.is_led_by_another(connection, spool.node()):
+    if lease.is_led_by_another(connection, spool.node()):
         raise UsageError(
             f"An inbox on the ledger's own spool is at work{'' if home is None else f', on {home.place}'}.",
             kept="Nothing was changed.",

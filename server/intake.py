@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from loaders import records
-from server import answers, fixes, ledger, schema
+from server import answers, fixes, ledger, schema, streams
 from server.answers import printable
 from server.config import Settings
 from server.names import FileName, NameRefused, parse, parse_accepted, parse_shown, split
@@ -58,24 +58,24 @@ class Intake:
             too, as whoever entered them may have died before the data was gone.
         """
         known = ledger.registered(connection, [receipt.id for receipt in receipts])
-        streams: dict[str, ledger.Stream] = {}
+        opened: dict[str, streams.Stream] = {}
         return [
             receipt.data
             for receipt in receipts
             if (
                 known[receipt.id] == State.DUPLICATE
                 if receipt.id in known
-                else self._register(connection, receipt, streams, now)
+                else self._register(connection, receipt, opened, now)
             )
         ]
 
     def _register(
-        self, connection: Connection, receipt: Receipt, streams: dict[str, ledger.Stream], now: datetime
+        self, connection: Connection, receipt: Receipt, opened: dict[str, streams.Stream], now: datetime
     ) -> bool:
         """Enter one receipt; whether its data is needed no more.
 
         Args:
-            streams: those that this transaction has opened, and so has locked, as they are now.
+            opened: the streams that this transaction has opened, and so has locked, as they are now.
         """
         try:
             name = self._name(receipt)
@@ -88,13 +88,13 @@ class Intake:
             _refuse(connection, file_id, Cause(receipt.cause or Cause.CONFLICT), receipt.refusal, now)
             return False
         key = stream_of(name, self.settings.sequence.scope)
-        stream = streams.get(key) or self._open_stream(connection, name, now)
+        stream = opened.get(key) or self._open_stream(connection, name, now)
         if not name.sequence:
-            is_spare, streams[key] = self._number(connection, receipt, name, stream, now)
+            is_spare, opened[key] = self._number(connection, receipt, name, stream, now)
             return is_spare
         version = version_of(name.sequence, stream.expected)
         if name.is_fix:
-            streams[key] = stream
+            opened[key] = stream
             file_id = ledger.add_file(connection, receipt, name, now, stream_id=stream.id, version=version)
             return self._place_fix(connection, ledger.file_by_id(connection, file_id), name, now)
         holding = ledger.holder(connection, stream.id, version)
@@ -110,7 +110,7 @@ class Intake:
         case = _Case(
             file_id, name, version, receipt.sha256_lf, receipt.size_bytes, receipt.data, receipt.user
         )
-        is_spare, streams[key] = self._judge(connection, case, stream, holding, now)
+        is_spare, opened[key] = self._judge(connection, case, stream, holding, now)
         return is_spare
 
     def rejudge(self, connection: Connection, row: Row[Any], now: datetime, *, by: str, reason: str) -> None:
@@ -128,8 +128,8 @@ class Intake:
             self._load_mended(connection, row, now, by=by, reason=reason)
             return
         if row.state == State.HELD:
-            stream = ledger.stream_by_id(connection, row.stream_id, lock=True)
-            ledger.move_on(connection, stream, now)
+            stream = streams.by_id(connection, row.stream_id, lock=True)
+            streams.move_on(connection, stream, now)
             return
         state = ledger.move(connection, row.id, Event.REPLAYED, now, by=by, reason=reason, retry_at=None)
         if state is State.RECEIVED:
@@ -196,8 +196,8 @@ class Intake:
         return parse_accepted(receipt.name, receipt.source, self.known_apis())
 
     def _number(
-        self, connection: Connection, receipt: Receipt, name: FileName, stream: ledger.Stream, now: datetime
-    ) -> tuple[bool, ledger.Stream]:
+        self, connection: Connection, receipt: Receipt, name: FileName, stream: streams.Stream, now: datetime
+    ) -> tuple[bool, streams.Stream]:
         """Give a file the next number, unless it repeats the one just before it (contract N7).
 
         Returns:
@@ -219,18 +219,18 @@ class Intake:
         case = _Case(file_id, named, due, receipt.sha256_lf, receipt.size_bytes, receipt.data, receipt.user)
         return False, self._count(connection, case, stream, now)
 
-    def _open_stream(self, connection: Connection, name: FileName, now: datetime) -> ledger.Stream:
+    def _open_stream(self, connection: Connection, name: FileName, now: datetime) -> streams.Stream:
         rank = self.settings.source(name.source).rank
-        return ledger.open_stream(connection, stream_of(name, self.settings.sequence.scope), rank, now)
+        return streams.open_stream(connection, stream_of(name, self.settings.sequence.scope), rank, now)
 
     def _judge(
         self,
         connection: Connection,
         case: _Case,
-        stream: ledger.Stream,
+        stream: streams.Stream,
         holding: Row[Any] | None,
         now: datetime,
-    ) -> tuple[bool, ledger.Stream]:
+    ) -> tuple[bool, streams.Stream]:
         """Decide about a file; it has its number already if no other file, `holding`, has it.
 
         Returns:
@@ -348,15 +348,15 @@ class Intake:
         return Arrival(str(case.name), case.sha256_lf, begins)
 
     def _count(
-        self, connection: Connection, case: _Case, stream: ledger.Stream, now: datetime
-    ) -> ledger.Stream:
+        self, connection: Connection, case: _Case, stream: streams.Stream, now: datetime
+    ) -> streams.Stream:
         """Go on in the stream if the file was due, and place it; returns the stream as it is then."""
         if case.version == stream.expected:
-            stream, _ = ledger.move_on(connection, stream, now)
+            stream, _ = streams.move_on(connection, stream, now)
         self._place(connection, case, stream, now)
         return stream
 
-    def _place(self, connection: Connection, case: _Case, stream: ledger.Stream, now: datetime) -> None:
+    def _place(self, connection: Connection, case: _Case, stream: streams.Stream, now: datetime) -> None:
         """Ready, held or quarantined, for a file that has its number."""
         reason = stranger(case.name, self.known_apis(), self.settings.inbox.integrations)
         if reason:

@@ -19,7 +19,7 @@ from loaders.load import Delivery, NeedsApproval, NotLoaded, Outcome, load
 from loaders.options import SourceOptions
 from loaders.records import forget_rows, reject_rows
 from loaders.shapes import Catalog
-from server import fixes, hours, ledger
+from server import fixes, hours, ledger, streams
 from server.config import Settings
 from server.database import in_words, passes_by_itself
 from server.spool import Spool
@@ -99,7 +99,7 @@ class Loading:
             NotLoaded: it would not load.
             FileNotFoundError: its bytes are gone.
         """
-        ranks = ledger.ranks(connection)
+        ranks = streams.places(connection)
         _, outcome = self._read_in(connection, row, ranks, is_approved=True, named_keys=named_keys)
         return outcome
 

@@ -7,7 +7,7 @@ from itertools import chain, takewhile
 
 from sqlalchemy import Connection
 
-from server import ledger
+from server import ledger, streams
 from server.config import Settings
 from server.errors import UsageError
 from server.names import FIRST_SEQUENCE, LAST_SEQUENCE
@@ -36,7 +36,7 @@ def open_stream(
     sources: Collection[str],
     apis: Collection[str],
     now: datetime,
-) -> ledger.Stream:
+) -> streams.Stream:
     """A stream as an operator names it, also ahead of its first file.
 
     Args:
@@ -60,7 +60,7 @@ def open_stream(
     except ValueError as error:
         raise UsageError(str(error)) from None
     source, integration, api = [*name.split("_", 2), "", ""][:3]
-    if ledger.stream_by_name(connection, name) is None:
+    if streams.by_name(connection, name) is None:
         why = ""
         if source not in {*sources, *settings.sources}:
             why = f"no user may push files of {source}"
@@ -74,12 +74,12 @@ def open_stream(
                 kept="Nothing was changed.",
                 todo="`kore-inbox status` lists the streams.",
             )
-    return ledger.open_stream(connection, name, settings.source(source).rank, now)
+    return streams.open_stream(connection, name, settings.source(source).rank, now)
 
 
 def skip(
     connection: Connection,
-    stream: ledger.Stream,
+    stream: streams.Stream,
     first: int,
     last: int,
     now: datetime,
@@ -97,7 +97,7 @@ def skip(
         raise UsageError(
             f"{first:07d}-{last:07d} ends before it begins, as {stream.name} is at {stream.expected}."
         )
-    highest = max(ledger.highest(connection, stream.id) or stream.expected, stream.expected)
+    highest = max(streams.highest(connection, stream.id) or stream.expected, stream.expected)
     if int(wanted.last) - int(highest) > FAR_AHEAD:
         raise UsageError(
             f"{wanted.last} is more than {FAR_AHEAD:,} ahead of {highest}, where {stream.name} is.",
@@ -106,12 +106,12 @@ def skip(
             f"`kore-inbox sequence set {stream.name} {wanted.last.next.sequence:07d}`.",
         )
     found = _missing_in(connection, stream, wanted)
-    ledger.give_up(connection, stream, found, now, by=by, reason=reason)
+    streams.give_up(connection, stream, found, now, by=by, reason=reason)
     return found
 
 
 def set_due(
-    connection: Connection, stream: ledger.Stream, number: int, now: datetime, *, by: str, reason: str
+    connection: Connection, stream: streams.Stream, number: int, now: datetime, *, by: str, reason: str
 ) -> Setting:
     """Say which number is due; the stream moves on past what has arrived.
 
@@ -126,10 +126,10 @@ def set_due(
     moved, missing, released = stream, [], 0
     if due > stream.expected:
         missing = _missing_in(connection, stream, Range(stream.expected, due.previous))
-        moved, released = ledger.give_up(connection, stream, missing, now, by=by, reason=reason)
+        moved, released = streams.give_up(connection, stream, missing, now, by=by, reason=reason)
     elif due < stream.expected:
         start = Version(stream.expected.epoch + 1, number)
-        moved, released = ledger.move_on(connection, stream, now, start=start)
+        moved, released = streams.move_on(connection, stream, now, start=start)
         ledger.note(
             connection,
             now,
@@ -141,11 +141,11 @@ def set_due(
     return Setting(stream.name, stream.expected, moved.expected, missing, released)
 
 
-def _missing_in(connection: Connection, stream: ledger.Stream, wanted: Range) -> list[Range]:
+def _missing_in(connection: Connection, stream: streams.Stream, wanted: Range) -> list[Range]:
     first = max(wanted.first, stream.expected)
     if first > wanted.last:
         return []
-    arrived = takewhile(lambda version: version <= wanted.last, ledger.arrived(connection, stream.id, first))
+    arrived = takewhile(lambda version: version <= wanted.last, streams.arrived(connection, stream.id, first))
     # One number beyond the range is taken for arrived, so that the range's own end counts as missing.
     there = (Range(version, version) for version in chain(arrived, [wanted.last.next]))
-    return list(gaps(first, there, ledger.skips(connection, stream.id, first)))
+    return list(gaps(first, there, streams.skips(connection, stream.id, first)))

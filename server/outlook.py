@@ -14,7 +14,7 @@ from typing import Protocol
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from server import ledger
+from server import ledger, streams
 from server.config import Settings
 from server.database import Database, in_words, passes_by_itself
 from server.names import FileName
@@ -81,16 +81,16 @@ class LedgerOutlook:
         except SQLAlchemyError as error:
             if not passes_by_itself(error):
                 # It answers, but the loader has yet to make its tables: no stream is known so far.
-                first = ledger.FIRST_EXPECTED
+                first = streams.FIRST_EXPECTED
                 return View(version=version_of(name.sequence, first), expected=first)
             log.warning("the ledger does not answer: %s", in_words(error), extra={"action": "look"})
             self._ask_again_at = time.monotonic() + _PAUSE_SECONDS
             return None
 
     def _view(self, connection: Connection, name: FileName) -> View:
-        stream = ledger.stream_by_name(connection, stream_of(name, self._scope))
+        stream = streams.by_name(connection, stream_of(name, self._scope))
         if stream is None:
-            first = ledger.FIRST_EXPECTED
+            first = streams.FIRST_EXPECTED
             return View(version=version_of(name.sequence, first), expected=first)
         version = version_of(name.sequence, stream.expected)
         if name.is_unsequenced and not name.is_fix:
@@ -106,12 +106,12 @@ class LedgerOutlook:
                 holder=None if row is None else ledger.as_holder(row),
                 repeated=frozenset(fix.sha256_lf for fix in before),
             )
-        held = ledger.arrived(connection, stream.id, stream.expected)
+        held = streams.arrived(connection, stream.id, stream.expected)
         return View(
             version=version,
             expected=stream.expected,
             holder=None if row is None else ledger.as_holder(row),
             holder_data="" if row is None else row.data,
             arrived=tuple(islice(held, _ARRIVED_AT_MOST)),
-            skipped=tuple(ledger.skips(connection, stream.id, stream.expected)),
+            skipped=tuple(streams.skips(connection, stream.id, stream.expected)),
         )

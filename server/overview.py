@@ -6,7 +6,7 @@ from sqlalchemy import Connection, func, select
 
 from loaders import records
 from loaders.rejects import shown
-from server import ledger, schema, views, waits
+from server import schema, streams, views, waits
 from server.states import Event, State
 from server.wording import counted, for_people, size
 
@@ -35,7 +35,7 @@ def status(connection: Connection) -> views.Record:
         "database": "answers",
         "streams": [
             {"stream": stream.name, "next": stream.expected.sequence, "epoch": stream.expected.epoch}
-            for stream in ledger.streams(connection)
+            for stream in streams.by_rank(connection)
         ],
         "gaps": views.missing(connection),
         "files": {str(state): counts.get(str(state), 0) for state in State if counts.get(str(state))},

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from loaders.shapes import Catalog
 from loaders.tables import target
-from server import journal, ledger, schema
+from server import journal, ledger, schema, streams
 from server.config import Settings
 from server.database import Database
 from server.errors import UsageError
@@ -225,8 +225,8 @@ def _take_up(connection: Connection, now: datetime, by: str, reason: str) -> Non
     )
     # What senders have read in their answers is not so any more.
     connection.execute(update(_file).values(ack_due=1))
-    for stream in ledger.streams(connection):
-        moved, _ = ledger.move_on(connection, stream, now)
+    for stream in streams.by_rank(connection):
+        moved, _ = streams.move_on(connection, stream, now)
         ledger.release_below(connection, stream.id, moved.expected, now)
 
 
@@ -261,7 +261,7 @@ def _found(connection: Connection, spool: Spool, judged: Sequence[str]) -> Rebui
     states = select(_file.c.state, func.count()).group_by(_file.c.state)
     return Rebuilt(
         files=dict(connection.execute(states).all()),
-        streams={stream.name: str(stream.expected) for stream in ledger.streams(connection)},
+        streams={stream.name: str(stream.expected) for stream in streams.by_rank(connection)},
         skipped=connection.execute(select(func.count()).select_from(schema.skip)).scalar_one(),
         judged=judged,
         without_bytes=list(_without_bytes(connection, spool)),

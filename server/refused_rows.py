@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, column, or_, select, table, update
 from loaders.keys import Key, among, as_written, chunks, key_of
 from loaders.records import rejected_row
 from loaders.shapes import Api, Catalog, Table
-from server import ledger, schema
+from server import schema, streams
 from server.states import State
 
 # Some hundredths of a second.
@@ -64,7 +64,7 @@ class Round:
         for row in loaded:
             if row.row_key is not None:
                 rows_of.setdefault(row.api, []).append(row)
-        ranks = ledger.ranks(connection) if rows_of else {}
+        ranks = streams.places(connection) if rows_of else {}
         found = _followed(connection, [row.id for row in loaded if row.holder is None])
         for name, known in rows_of.items():
             if name in catalog:

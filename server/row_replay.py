@@ -17,7 +17,7 @@ from loaders.load import NotLoaded
 from loaders.records import parked_row, rejected_row
 from loaders.rejects import shown
 from loaders.shapes import Catalog
-from server import fixes, ledger, schema
+from server import fixes, lease, schema, streams
 from server.errors import UsageError
 from server.loading import Loading
 from server.states import State
@@ -86,8 +86,8 @@ def replay_rows(
         by: who wants it,
         reason: and why.
     """
-    ledger.exclude_loader(connection)
-    ranks = ledger.ranks(connection)
+    lease.exclude_loader(connection)
+    ranks = streams.places(connection)
     before = {row.id: lines for row in files if (lines := _not_in(connection, row.id))}
     faults: dict[int, str] = {}
     for row in files:

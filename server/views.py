@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select
 
 from loaders import records
-from server import gaps, ledger, schema
+from server import gaps, ledger, schema, streams
 from server.errors import UsageError
 from server.names import FileName, NameRefused, is_unsequenced, parse_shown
 from server.notices import Notice
@@ -119,14 +119,14 @@ def find_file(connection: Connection, text: str, scope: Scope) -> Row[Any]:
 
 
 def _what_of_its_number(connection: Connection, name: FileName, scope: Scope) -> str:
-    stream = ledger.stream_by_name(connection, stream_of(name, scope))
+    stream = streams.by_name(connection, stream_of(name, scope))
     if stream is None:
         return f"No file of {stream_of(name, scope)} has."
     version = version_of(name.sequence, stream.expected)
     other = ledger.holder(connection, stream.id, version)
     if other is not None:
         return f"Its number belongs to {other.name}, which is file {other.id}."
-    if any(part.first <= version <= part.last for part in ledger.skips(connection, stream.id, version)):
+    if any(part.first <= version <= part.last for part in streams.skips(connection, stream.id, version)):
         return "Its number was given up; if it comes after all, it is loaded."
     return f"The next number of {stream.name} is {stream.expected}."
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server import cli, explanation, ledger
+from server import cli, explanation, ledger, streams
 from server.admin import Decision
 from server.config import Dispatch, Load
 from server.sequence import Range, Version
@@ -215,10 +215,10 @@ def test_why_neither_waits_for_nor_stumbles_over_a_gap_that_is_just_closing(benc
     with bench.database.read() as connection:
         held = bench.inbox.find(connection, "DT_0000002_KS_CATEGORY.NET")
     with bench.database.write("a gap closes") as connection:
-        stream = ledger.stream_by_name(connection, "DT", lock=True)
+        stream = streams.by_name(connection, "DT", lock=True)
         assert stream is not None
         first = Range(Version(0, 1), Version(0, 1))
-        ledger.give_up(connection, stream, [first], ledger.now_utc(), by="me", reason="lost")
+        streams.give_up(connection, stream, [first], ledger.now_utc(), by="me", reason="lost")
         assert "0000001 missing" in bench.inbox.why("DT_0000002_KS_CATEGORY.NET")[1]
     with bench.database.read() as connection:
         [told] = explanation.why(connection, held, waits_on_quarantine=False, opens=None)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import Connection, select
 
-from server import ledger, schema
+from server import ledger, schema, streams
 from server.admin import Decision
 from server.config import Load
 from server.database import Database
@@ -344,7 +344,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if not hasattr(self, "oracle"):
             return
         with self.database.read() as connection:
-            stream = ledger.stream_by_name(connection, "DT")
+            stream = streams.by_name(connection, "DT")
         assert (stream.expected if stream else Version(0, 1)).sequence == self.oracle.expected
 
     @invariant()

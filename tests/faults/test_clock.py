@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import select, update
 
-from server import gaps, ledger, schema
+from server import gaps, lease, ledger, schema
 from server.dispatcher import LEASE_SECONDS
 from server.loading import RETRY_LAST_SECONDS
 from server.spool import Spool
@@ -24,22 +24,22 @@ def test_a_lease_from_before_the_clock_was_set_back_runs_out_all_the_same(
     bench: Bench, is_alive: bool
 ) -> None:
     with bench.database.write("a test") as connection:
-        now = ledger.database_now(connection)
-        assert ledger.take_lease(connection, "a dead node", "its token", now + DAY, LEASE_SECONDS)
-        assert not ledger.take_lease(connection, "us", "ours", now, LEASE_SECONDS)
+        now = lease.database_now(connection)
+        assert lease.take(connection, "a dead node", "its token", now + DAY, LEASE_SECONDS)
+        assert not lease.take(connection, "us", "ours", now, LEASE_SECONDS)
         if is_alive:
-            ledger.check_lease(connection, "its token", now, LEASE_SECONDS)
-        assert not ledger.take_lease(connection, "us", "ours", now + timedelta(seconds=59), LEASE_SECONDS)
-        assert ledger.take_lease(connection, "us", "ours", now + timedelta(seconds=60), LEASE_SECONDS)
+            lease.check(connection, "its token", now, LEASE_SECONDS)
+        assert not lease.take(connection, "us", "ours", now + timedelta(seconds=59), LEASE_SECONDS)
+        assert lease.take(connection, "us", "ours", now + timedelta(seconds=60), LEASE_SECONDS)
 
 
 def test_a_lease_that_ends_early_as_the_clock_was_set_forward_is_lost_and_not_shared(bench: Bench) -> None:
     with bench.database.write("a test") as connection:
-        now = ledger.database_now(connection)
-        assert ledger.take_lease(connection, "first", "1", now, LEASE_SECONDS)
-        assert ledger.take_lease(connection, "second", "2", now + DAY, LEASE_SECONDS)
-        with pytest.raises(ledger.LeaseLost):
-            ledger.check_lease(connection, "1", now + DAY, LEASE_SECONDS)
+        now = lease.database_now(connection)
+        assert lease.take(connection, "first", "1", now, LEASE_SECONDS)
+        assert lease.take(connection, "second", "2", now + DAY, LEASE_SECONDS)
+        with pytest.raises(lease.LeaseLost):
+            lease.check(connection, "1", now + DAY, LEASE_SECONDS)
 
 
 @pytest.mark.parametrize(("days", "may_load"), [(0, False), (-1, True), (1, True)])

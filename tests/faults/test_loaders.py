@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from server import dispatcher, ledger
+from server import dispatcher, lease
 from server.database import Database
 from server.dispatcher import Dispatcher
 from tests.faults.test_database import commits
@@ -35,7 +35,7 @@ def test_a_loader_that_was_taken_for_dead_cannot_commit_when_it_comes_back(
 
     was_overtaken: list[str] = []
     monkeypatch.setattr(slow, "_transaction", stands_still_before)
-    with pytest.raises(ledger.LeaseLost):
+    with pytest.raises(lease.LeaseLost):
         slow.work()
     assert was_overtaken == [f"loading {CATEGORY}"]
     assert commits(bench) == {CATEGORY: 1}
@@ -75,6 +75,6 @@ def _stop_after_taking_the_lease(bench: Bench) -> int:
     os.kill(os.getpid(), signal.SIGSTOP)
     try:
         loader.work()
-    except ledger.LeaseLost:
+    except lease.LeaseLost:
         return 0
     return 4

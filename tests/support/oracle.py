@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select, text
 
 from loaders.records import parked_row, rejected_row
 from loaders.shapes import Api, Catalog, Field, FieldType, Reference, ReferenceKind, Table
-from server import ledger, schema
+from server import schema, streams
 from server.spool import Spool
 from tests.support.inboxes import Bench
 
@@ -403,7 +403,7 @@ def differences(bench: Bench, spool: Spool | None = None) -> list[str]:
     """
     files = loaded(bench, spool or bench.spool)
     with bench.database.read() as connection:
-        ranks = ledger.ranks(connection)
+        ranks = streams.places(connection)
         wanted = expected(files, bench.catalog, ranks)
         return list(islice(_all_differences(wanted, bench.catalog, connection), 20))
 
