@@ -18,6 +18,7 @@ from dataclasses import replace
 from server import answers, proofs, unnumbered
 from server.answers import Answer, failure, printable, shown
 from server.config import Settings
+from server.leftovers import Leftovers
 from server.names import (
     FileName,
     Mode,
@@ -30,9 +31,10 @@ from server.names import (
 )
 from server.outlook import Outlook, View
 from server.pending import Entry, Pending
+from server.receipt import Receipt
 from server.sent import SHOWN_AT_MOST, SHOWN_SECONDS, Sent
 from server.sequence import Arrival, Holder, Verdict, Version, is_taken, judge
-from server.spool import Receipt, Spool, Undone, utc_now
+from server.spool import Spool, Undone, utc_now
 from server.states import Cause, State
 from server.upload import Upload, UploadCut
 from server.uploads import Uploads
@@ -75,6 +77,7 @@ class Acceptance:
         self._outlook = outlook
         self._known_apis = known_apis
         self._pending = Pending(spool, self._scope, self._name_of)
+        self._leftovers = Leftovers(spool)
         self._turns = _Turns()
 
     def load(self) -> None:
@@ -195,9 +198,9 @@ class Acceptance:
             self.uploads.forget(note)
             fate = "cut a day ago and never resumed" if note.cut else "staged a day ago and never renamed"
             _say("sweep", f"{shown(note.name)} was {fate}; it is swept", note)
-        swept = self._spool.sweep(KEPT_SECONDS)
+        swept = self._leftovers.sweep(KEPT_SECONDS)
         with self._turns.hold("refused"):
-            swept += self._spool.sweep_refused(KEPT_SECONDS)
+            swept += self._leftovers.sweep_refused(KEPT_SECONDS)
         for data in swept:
             log.info("%s, of an upload that died, is swept", data, extra={"action": "sweep"})
 

@@ -46,8 +46,9 @@ from server.loading import RETRY_LAST_SECONDS, Loading, postpone
 from server.migrate import prepare
 from server.names import Mode, parse_shown, split
 from server.notices import Noticeboard
+from server.receipt import Receipt
 from server.sequence import source_of
-from server.spool import Receipt, Spool
+from server.spool import Spool
 from server.states import Event, State
 from server.waves import SMALL_BYTES, Ready, groups, wave
 

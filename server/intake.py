@@ -16,8 +16,9 @@ from server import answers, fixes, ledger, schema, streams
 from server.answers import printable
 from server.config import Settings
 from server.names import FileName, NameRefused, parse, parse_accepted, parse_shown, split
+from server.receipt import Receipt
 from server.sequence import Arrival, Holder, Verdict, Version, is_taken, judge, stream_of, version_of
-from server.spool import Receipt, Spool
+from server.spool import Spool
 from server.states import Cause, Event, State
 
 

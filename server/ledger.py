@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
 from server import schema
 from server.names import FileName, parse_shown
+from server.receipt import Receipt
 from server.sequence import Holder, Version
-from server.spool import Receipt
 from server.states import Event, State, after, leaving_by
 
 # No loader writes more events in the time that a power cut takes back.

@@ -17,6 +17,7 @@ from itertools import chain
 
 from server.names import LAST_SEQUENCE, FileName, NameRefused
 from server.outlook import View
+from server.receipt import Receipt
 from server.sequence import (
     ROLLOVER_BELOW,
     ROLLOVER_FROM,
@@ -26,7 +27,7 @@ from server.sequence import (
     advance,
     stream_of,
 )
-from server.spool import Receipt, Spool
+from server.spool import Spool
 
 # To look which are registered costs a listing of `new/`: at most once in so long, and at most this part of
 # the time.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from server.names import NameRefused, parse
-from server.spool import Receipt
+from server.receipt import Receipt
 
 SHOWN_SECONDS = 86_400.0
 

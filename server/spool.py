@@ -22,7 +22,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import heapq
 import json
 import logging
 import os
@@ -32,51 +31,14 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from server.errors import InboxError, TemporaryFault
+from server.receipt import Receipt
 
 log = logging.getLogger("server.spool")
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What is known of one upload when it has been made durable.
-
-    Attributes:
-        id: sorts by time of acceptance within a spool.
-        name: as the sender gave it.
-        data: path below `data/` of the file that holds the bytes; refused copies of the same bytes share one.
-            Empty when the bytes were not kept.
-        sha256, sha256_lf: digests in hexadecimal, of the bytes and of the bytes with CRLF as LF.
-        started_at, received_at: ISO 8601, UTC.
-        transfer_type: `A` or `I` for FTP (bytes are stored as they came in both, contract A8).
-        proofs: which proofs of completeness the upload passed, by name.
-        refusal: why the sender was told 553, or None if the file was accepted.
-        cause: the same as a code for rules, see `states.Cause`.
-        source: of an accepted name that has neither source nor sequence, that of its sender (contract N7).
-        cut: for the note of an upload that may be resumed, how it was cut (contract A5).
-    """
-
-    id: str
-    name: str
-    user: str
-    address: str
-    started_at: str
-    received_at: str
-    size_bytes: int
-    sha256: str
-    sha256_lf: str
-    data: str
-    transfer_type: str = "I"
-    proofs: dict[str, str] = field(default_factory=dict)
-    refusal: str | None = None
-    cause: str | None = None
-    source: str | None = None
-    cut: str | None = None
 
 
 class SpoolTaken(TemporaryFault):
@@ -90,7 +52,8 @@ class SpoolGone(TemporaryFault):
 class Undone(OSError):
     """The receipt was in place for a moment, its folder could not be made durable, and it was taken back.
 
-    Whoever saw it meanwhile may rely on the data, so the data must not be discarded; `sweep` looks after it.
+    Whoever saw it meanwhile may rely on the data, so the data must not be discarded; it is among the
+    `leftovers` then.
     """
 
 
@@ -108,9 +71,6 @@ _UNREADABLE = (
     "{path} cannot be read: something outside has damaged it. It is passed over and kept, and so are the "
     "bytes in {data} whose name ends alike. Have the sender send that file again, and look at the disk."
 )
-
-# How many old files one sweep looks at: it bounds memory (about 20 MB) where a million are kept.
-_SWEEP_AT_MOST = 100_000
 
 
 class Spool:
@@ -130,7 +90,6 @@ class Spool:
         self.done = root / "done"
         self._last_id = 0
         self._id_lock = threading.Lock()
-        self._swept = ""
         self._unreadable: set[Path] = set()
         # Bytes of uploads that go on; set forward by a day, the clock would call them old.
         self._in_use: set[str] = set()
@@ -152,7 +111,7 @@ class Spool:
                 todo="Name a place that may be written to ([inbox] spool).",
             ) from error
         # What is registered next must sort after what waits, even when the clock was set back meanwhile.
-        self._last_id = max((int(name[:16], 16) for name in _ids(self.new)), default=0)
+        self._last_id = max((int(name[:16], 16) for name in ids_in(self.new)), default=0)
 
     def lock(self, role: str = "receiver", timeout_seconds: float = 5.0) -> BinaryIO:
         """Take a role on this spool, until the returned file is closed or the process ends.
@@ -270,6 +229,11 @@ class Spool:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return path.open("rb")
 
+    @property
+    def in_use(self) -> frozenset[str]:
+        """The data of uploads that go on in this process."""
+        return frozenset(self._in_use)
+
     def discard_data(self, data_id: str) -> None:
         """Remove bytes that no receipt speaks of."""
         (self.data / data_id).unlink(missing_ok=True)
@@ -324,7 +288,7 @@ class Spool:
 
     def staged_receipts(self) -> Iterator[Receipt]:
         """The staging notes, oldest first."""
-        for note_id in sorted(_ids(self.staged)):
+        for note_id in sorted(ids_in(self.staged)):
             # The receiver may just be done with it.
             note = None
             with contextlib.suppress(FileNotFoundError):
@@ -345,7 +309,7 @@ class Spool:
             SpoolGone: somebody has removed the folder.
         """
         try:
-            return sorted(_ids(self.new))
+            return sorted(ids_in(self.new))
         except FileNotFoundError:
             raise SpoolGone(
                 f"The spool {self.root} has been removed, with whatever was not loaded yet.",
@@ -378,43 +342,6 @@ class Spool:
             unspoken -= {receipt.data for receipt in self._read_all(sorted(since))}
         return unspoken
 
-    def sweep(self, older_than_seconds: float) -> list[str]:
-        """Remove what uploads that died have left behind; returns the ids of the data that was removed.
-
-        Data that a receipt or a staging note speaks of is never touched, nor data written to since, nor that
-        of an upload that goes on in this process.
-        """
-        # First of all: what is in use no more has a receipt by now, or is nobody's.
-        in_use = self._in_use.copy()
-        before = time.time() - older_than_seconds
-        for name in _names(self.aside):
-            if _older(self.aside / name, before):
-                (self.aside / name).unlink(missing_ok=True)
-        last = f"{int(before * 1e9):016x}"
-        old = (name for name in _names(self.data) if self._swept <= name < last and _ID.fullmatch(name))
-        looked_at = heapq.nsmallest(_SWEEP_AT_MOST, old)
-        # Notes first, receipts next: a staged file that is accepted meanwhile is seen as one or the other.
-        staged = {receipt.data for receipt in self.staged_receipts()}
-        unspoken = sorted(self.without_receipt(looked_at))
-        dead = [name for name in unspoken if name not in staged | in_use and _older(self.data / name, before)]
-        for name in dead:
-            self.discard_data(name)
-        # What was spared is looked at again, what has a receipt need not be.
-        self._swept = min((name for name in unspoken if name not in dead), default=max(looked_at, default=""))
-        return dead
-
-    def sweep_refused(self, older_than_seconds: float) -> list[str]:
-        """As `sweep`, for bytes of refused uploads whose receiver died before their receipt.
-
-        Nothing may be refused meanwhile: `keep_refused` counts on what is there.
-        """
-        before = time.time() - older_than_seconds
-        old = [name for name in _names(self.refused) if _older(self.refused / name, before)]
-        dead = sorted(self.without_receipt(f"{self.refused.name}/{name}" for name in old))
-        for data_id in dead:
-            self.discard_data(data_id)
-        return dead
-
     def read(self, receipt_id: str) -> Receipt | None:
         """A receipt, wherever it is; None if there is none that can be read."""
         for folder in (self.new, self.done):
@@ -432,7 +359,7 @@ class Spool:
 
     def registered_ids(self) -> list[str]:
         """Ids of the receipts that a ledger has registered, in no order."""
-        return _ids(self.done)
+        return ids_in(self.done)
 
     def has_registered(self) -> bool:
         """Whether a ledger has ever registered anything."""
@@ -470,7 +397,7 @@ class Spool:
     def _receipt_ids(self, since: str = "") -> Iterator[str]:
         # `new/` before `done/`: a receipt that moves meanwhile is seen at least once.
         for folder in (self.new, self.done):
-            yield from (name for name in _ids(folder) if name >= since)
+            yield from (name for name in ids_in(folder) if name >= since)
 
     def _read_all(self, receipt_ids: Iterable[str]) -> Iterator[Receipt]:
         for receipt_id in receipt_ids:
@@ -514,20 +441,14 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _names(folder: Path) -> list[str]:
-    return os.listdir(folder)  # noqa: PTH208 - names are wanted, of folders that may hold a million files
+def names_in(folder: Path) -> list[str]:
+    """All names in a folder of the spool, which may be a million."""
+    return os.listdir(folder)  # noqa: PTH208 - names are wanted, and no paths
 
 
-def _ids(folder: Path) -> list[str]:
+def ids_in(folder: Path) -> list[str]:
     """The names in a folder that are ids: network shares and people leave other things there."""
-    return [name for name in _names(folder) if _ID.fullmatch(name)]
-
-
-def _older(path: Path, before: float) -> bool:
-    try:
-        return path.stat().st_mtime < before
-    except FileNotFoundError:
-        return False
+    return [name for name in names_in(folder) if _ID.fullmatch(name)]
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -14,7 +14,8 @@ from typing import BinaryIO
 
 from server.errors import InboxError
 from server.proofs import RESUMED
-from server.spool import Receipt, Spool, utc_now
+from server.receipt import Receipt
+from server.spool import Spool, utc_now
 
 _BLOCK_BYTES = 1 << 20
 # Of a longer line nothing is asked; none that is loaded is longer.

@@ -15,8 +15,9 @@ from dataclasses import replace
 from server import proofs
 from server.answers import Answer, failure, shown
 from server.config import Inbox
+from server.receipt import Receipt
 from server.sent import Sent, key_of, resumes_at
-from server.spool import Receipt, Spool
+from server.spool import Spool
 from server.upload import Sender, Upload, UploadCut
 
 log = logging.getLogger("server.acceptance")

@@ -19,9 +19,10 @@ from pydantic import ByteSize
 from server import acceptance, proofs
 from server.answers import Answer
 from server.config import Inbox
+from server.receipt import Receipt
 from server.sent import Sent
 from server.settings.source import Source
-from server.spool import Receipt, Spool
+from server.spool import Spool
 from server.upload import Sender, Upload
 from server.uploads import Uploads
 from tests.support.receiving import Running

@@ -14,8 +14,9 @@ from server.acceptance import Acceptance
 from server.config import Inbox, Settings
 from server.drop_folder import DropFolder
 from server.drop_watch import Troubles, read_troubles
+from server.receipt import Receipt
 from server.settings.drop_folder import DropFolders
-from server.spool import Receipt, Spool
+from server.spool import Spool
 from tests.support.commands import Run, json_of
 from tests.support.receiving import Told
 from tests.support.running import RunningInbox, until

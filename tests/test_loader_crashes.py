@@ -12,6 +12,7 @@ import pytest
 
 from loaders.shapes import Catalog
 from server import dispatcher, waves
+from server.leftovers import Leftovers
 from tests.support.facts import Facts, compare, facts, unaccounted
 from tests.support.inboxes import CATALOG
 from tests.support.steps import deaths
@@ -112,7 +113,7 @@ def test_a_loader_killed_at_any_step_loads_every_file_once(
 def _what_is_there(world: World) -> Facts:
     """All that is known at the end, when nobody is left but the sweep of what died."""
     bench = world.bench
-    bench.spool.sweep(0)
+    Leftovers(bench.spool).sweep(0)
     found = facts(bench) | {"left over": Counter(unaccounted(bench))}
     assert bench.spool.node(), "a name for the lease"
     bench.database.close()

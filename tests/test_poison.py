@@ -8,8 +8,8 @@ from server import fixes, views
 from server.admin import Decision
 from server.config import Sequence
 from server.intake import Intake
+from server.receipt import Receipt
 from server.sequence import Scope
-from server.spool import Receipt
 from tests.support.inboxes import Bench, replace_settings
 
 NAME = "DT_0000001_KS_CATEGORY.NET"

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from server.leftovers import Leftovers
 from server.spool import Spool
 from tests.support.inboxes import Bench
 
@@ -37,6 +38,6 @@ def test_a_spoilt_receipt_is_told_and_passed_over_and_its_bytes_stay(
     [said] = caplog.messages
     assert receipt_id in said
     assert "Have the sender send that file again" in said
-    bench.spool.sweep(older_than_seconds=0)
+    Leftovers(bench.spool).sweep(older_than_seconds=0)
     assert bench.spool.data_path(receipt.data).read_bytes() == b"A\tone\n"
     assert bench.spool.pending_ids() == [receipt_id]

@@ -7,7 +7,7 @@ from server import views
 from server.admin import Decision
 from server.config import Load
 from server.errors import UsageError
-from server.spool import Receipt
+from server.receipt import Receipt
 from server.states import State
 from tests.support import oracle
 from tests.support.commands import Run, json_of

@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from server import gaps, lease, ledger, schema
 from server.dispatcher import LEASE_SECONDS
+from server.leftovers import Leftovers
 from server.loading import RETRY_LAST_SECONDS
 from server.spool import Spool
 from tests.support.inboxes import Bench
@@ -67,7 +68,7 @@ def test_a_gap_is_never_younger_than_nothing(bench: Bench) -> None:
 def test_ids_ascend_although_the_clock_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path)
     first = spool.new_id()
-    monkeypatch.setattr("server.spool.time", SimpleNamespace(time_ns=lambda: 0))
+    monkeypatch.setattr("server.leftovers.time", SimpleNamespace(time_ns=lambda: 0))
     assert spool.new_id() > first
 
 
@@ -83,7 +84,7 @@ def test_an_upload_that_goes_on_is_not_swept_although_the_clock_is_set_forward(
                 connection.sendall(b"a\tb\n")
                 until(lambda: bool(running.came()), "something has come")
                 forward = SimpleNamespace(time=lambda: time.time() + 2 * 86_400, time_ns=time.time_ns)
-                monkeypatch.setattr("server.spool.time", forward)
+                monkeypatch.setattr("server.leftovers.time", forward)
                 running.receiver.acceptance.tidy()
             assert session.voidresp().startswith("226")
         [receipt] = running.receipts()
@@ -97,9 +98,9 @@ def test_what_is_swept_later_is_swept_at_last(tmp_path: Path) -> None:
     spool.create()
     data = spool.new_id()
     spool.open_data(data).close()
-    assert spool.sweep(-1) == [], "it is in use"
+    assert Leftovers(spool).sweep(-1) == [], "it is in use"
     # A receiver that starts anew uses nothing of an earlier one's.
-    assert Spool(tmp_path).sweep(-1) == [data]
+    assert Leftovers(Spool(tmp_path)).sweep(-1) == [data]
 
 
 def test_the_order_of_loading_knows_no_clock(bench: Bench) -> None:

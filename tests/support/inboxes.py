@@ -20,7 +20,8 @@ from server.config import Dispatch, Settings
 from server.database import Database
 from server.dispatcher import Dispatcher
 from server.migrate import prepare
-from server.spool import Receipt, Spool, utc_now
+from server.receipt import Receipt
+from server.spool import Spool, utc_now
 
 CATALOG = read_catalog()
 

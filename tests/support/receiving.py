@@ -9,11 +9,12 @@ from server import users
 from server.config import Inbox, Settings
 from server.names import FileName
 from server.outlook import View
+from server.receipt import Receipt
 from server.receiver import Receiver
 from server.sequence import Holder, Version
 from server.settings.ftp import Ftp
 from server.settings.source import Source
-from server.spool import Receipt, Spool
+from server.spool import Spool
 
 
 class Told:
