@@ -21,22 +21,9 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
-from server import (
-    absence,
-    gaps,
-    home,
-    hours,
-    incidents,
-    journal,
-    lease,
-    ledger,
-    refused_rows,
-    streams,
-    unjoined,
-)
+from server import absence, gaps, home, hours, journal, lease, ledger, streams
 from server.acknowledging import Acknowledging
 from server.acks import Acks
-from server.conditions import Facts
 from server.config import Settings
 from server.database import Database, in_words, is_away, passes_by_itself, trouble
 from server.intake import Intake, set_aside, strangers
@@ -47,6 +34,7 @@ from server.migrate import prepare
 from server.names import Mode, parse_shown, split
 from server.notices import Noticeboard
 from server.receipt import Receipt
+from server.reviewing import Reviewing
 from server.sequence import source_of
 from server.spool import Spool
 from server.states import Event, State
@@ -65,10 +53,6 @@ REGISTER_AT_ONCE = 500
 
 AWAY_FIRST_SECONDS = 1.0
 AWAY_LAST_SECONDS = 15.0
-
-# Incidents and counts are brought up to date so often while there is work, and when it ends.
-BUSY_REVIEW_SECONDS = 5.0
-IDLE_REVIEW_SECONDS = 60.0
 
 # In a long wave senders are answered so often, and no longer at once.
 ANSWER_SECONDS = 1.0
@@ -103,6 +87,7 @@ class Dispatcher:
         apis = frozenset(self.catalog)
         self.intake = Intake(self.settings, lambda: apis, self.spool)
         self._loading = Loading(self.settings, self.spool, self.catalog)
+        self.reviewing = Reviewing(self.settings, self.spool, self.database, self.catalog, self._transaction)
         self._journal = Journal(self.spool)
         self._acks = Acks(self.spool)
         self._acknowledging = Acknowledging(self.settings, self._acks)
@@ -110,10 +95,7 @@ class Dispatcher:
         self._token = secrets.token_hex(16)
         self._owner = self.spool.node()
         self._notices = Noticeboard(self.spool, "loader")
-        self._refused_rows = refused_rows.Round()
         self._renew_at = 0.0
-        self._review_at = 0.0
-        self._changed = True
 
     # --- the process ---------------------------------------------------------------------------------
 
@@ -188,7 +170,7 @@ class Dispatcher:
                 self._answer()
         more = self._answer()
         worked = bool(registered or files or more)
-        self._review(worked)
+        self.reviewing.go_on(worked=worked)
         return worked
 
     def recover(self) -> None:
@@ -372,25 +354,6 @@ class Dispatcher:
             return ledger.is_ack_due(connection)
 
     # --- around it -----------------------------------------------------------------------------------
-
-    def _review(self, worked: bool) -> None:
-        """Open and close incidents, and count what has not joined, without doing so at every step."""
-        self._changed = self._changed or worked
-        clock = time.monotonic()
-        due = clock >= self._review_at
-        if not due and (worked or not self._changed):
-            return
-        self._review_at = clock + (BUSY_REVIEW_SECONDS if worked else IDLE_REVIEW_SECONDS)
-        self._changed = worked
-        found = None
-        if not worked:
-            with self.database.read() as connection:
-                found = unjoined.count(connection, self.catalog)
-        with self._transaction("reviewing incidents") as (connection, now):
-            self._refused_rows.go_on(connection, self.catalog)
-            incidents.review(Facts(connection, self.settings, self.catalog, self.spool, now))
-            if found is not None:
-                unjoined.record(connection, found, now)
 
     def take_lease(self) -> bool:
         """Become or stay the active loader; False while another one is."""

@@ -7,7 +7,6 @@ number that is due is found by bisection, not by counting, and of each file only
 """
 
 import threading
-import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,6 +16,7 @@ from itertools import chain
 
 from server.names import LAST_SEQUENCE, FileName, NameRefused
 from server.outlook import View
+from server.pace import Pace
 from server.receipt import Receipt
 from server.sequence import (
     ROLLOVER_BELOW,
@@ -91,7 +91,7 @@ class Pending:
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
         self._named: dict[tuple[str, str], list[str]] = {}
-        self._prune_at = 0.0
+        self._prunes = Pace(_PRUNE_SHARE, _PRUNE_SECONDS)
 
     def load(self) -> None:
         """Read what waits in the spool."""
@@ -143,9 +143,12 @@ class Pending:
 
     def _prune(self) -> None:
         """Forget what is registered. Under the lock, so nothing is listed before and added after."""
-        began = time.monotonic()
-        if not (self._streams or self._named) or began < self._prune_at:
+        if not (self._streams or self._named) or not self._prunes.is_due():
             return
+        with self._prunes.step():
+            self._forget_registered()
+
+    def _forget_registered(self) -> None:
         waiting = set(self._spool.pending_ids())
         streams: dict[str, _Stream] = {}
         for key, stream in self._streams.items():
@@ -156,8 +159,6 @@ class Pending:
         self._streams = streams
         named = {key: [one for one in ids if one in waiting] for key, ids in self._named.items()}
         self._named = {key: ids for key, ids in named.items() if ids}
-        now = time.monotonic()
-        self._prune_at = now + max(_PRUNE_SECONDS, (now - began) / _PRUNE_SHARE)
 
 
 def _versions(stream: _Stream, expected: Version) -> Iterator[Range]:

@@ -310,7 +310,7 @@ def a_load_takes_very_long(week: Week) -> Scene:
     week.send(b"SLOW\twaited for an hour\n")
     week.office.bench.loader().register()
     week.office.clock.later(hours=1)
-    week.office.bench.loader()._review(worked=False)
+    week.office.bench.loader().reviewing.review()
     week.office.mail()
     yield
 

@@ -33,9 +33,11 @@ def test_300_files_in_random_order_by_8_connections_end_as_if_loaded_in_sequence
 ) -> None:
     exports = list(simulate(Plan(files=300, rows_per_file=20)))
     in_order = Bench.make(tmp_path / "in-order", new_database())
+    loader = in_order.loader()
     for export in exports:
         in_order.arrive(export.name, export.data)
-        in_order.work()
+        while loader.work():
+            pass
     with RunningInbox(tmp_path / "shuffled", new_database()) as inbox:
         replies = push(exports, inbox.server, connections=8, shuffle_seed=7)
         assert [reply.text[:3] for reply in replies] == ["226"] * 300

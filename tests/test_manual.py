@@ -475,7 +475,7 @@ def files_wait_behind_a_long_load(office: Office) -> Scene:
     office.push(name(17))
     office.bench.loader().register()
     office.clock.later(hours=1)
-    office.bench.loader()._review(worked=False)
+    office.bench.loader().reviewing.review()
     assert "ready: 1 file" in (yield)
 
 

@@ -378,8 +378,7 @@ def test_refused_rows_are_gone_round_some_at_a_time_and_each_has_its_turn(
         bench.work()
         loader = bench.loader()
         for _ in range(3):
-            loader._review_at = 0.0
-            loader._review(worked=True)
+            loader.reviewing.review()
         return _exceptions(run)
 
     bench.arrive(NET.format(1), f"A\t{LONG}\nB\t{LONG}\nC\t{LONG}\n".encode())

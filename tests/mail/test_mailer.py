@@ -148,7 +148,7 @@ def test_mail_waits_while_the_server_is_away_and_goes_out_when_it_is_back(bench:
         assert post.queue() == [waiting]
         post.later(timedelta(minutes=5))
     bench.work()
-    bench.loader()._review(worked=True)
+    bench.loader().reviewing.review()
     assert post.incident_kinds() == ["mail", "quarantined"], "the operator can see it all the same"
     with server:
         [got] = post.work()
