@@ -32,9 +32,10 @@ _LAST_PAUSE_SECONDS = 30.0
 _GOOD_LIFE_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
 
-# What C's library is told when a child starts: without it each thread that checks passwords would keep the
-# 19 MiB that one takes.
-_ENVIRONMENTS = {"receiver": {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}}
+# What C's library is told when a child starts. Else each thread would have a heap of its own, and of a dozen
+# threads that adds up; and each of the receiver's that checks passwords would keep the 19 MiB that one takes.
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
+_ENVIRONMENTS = {"receiver": _ENVIRONMENT | {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}}
 
 
 @dataclass
@@ -101,7 +102,7 @@ class _Child:
             # -P: a folder `server` where the command happens to be run is not ours.
             [sys.executable, "-P", "-m", "server.children", self.role, str(self.conf)],
             stdin=subprocess.PIPE,
-            env=_ENVIRONMENTS.get(self.role, {}) | os.environ,
+            env=_ENVIRONMENTS.get(self.role, _ENVIRONMENT) | os.environ,
         )
         self.started_at = now
         self.starts += 1
