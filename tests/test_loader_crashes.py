@@ -14,7 +14,7 @@ from loaders.shapes import Catalog
 from server import dispatcher, waves
 from server.leftovers import Leftovers
 from tests.support.facts import Facts, compare, facts, unaccounted
-from tests.support.inboxes import CATALOG
+from tests.support.prepared import CATALOG
 from tests.support.steps import deaths
 from tests.support.worlds import Arrival, World, some_or_all_steps
 

@@ -23,8 +23,9 @@ from server.settings.source import Source
 from server.simulator import Disturbed, Mishaps, Plan
 from server.spool import Spool, SpoolTaken
 from server.states import State
-from tests.support.inboxes import CATALOG, Bench, lose_ledger, replace_settings
+from tests.support.inboxes import Bench, lose_ledger, replace_settings
 from tests.support.oracle import broken_references, differences
+from tests.support.prepared import CATALOG
 from tests.support.running import RunningInbox, until
 
 # Of no state is a file when all is done.

@@ -30,7 +30,7 @@ from server.receiver import Receiver
 from server.settings.ftp import Ftp
 from server.spool import Spool
 from tests.support.facts import Facts, compare, facts, files_of, settled
-from tests.support.inboxes import CATALOG
+from tests.support.prepared import CATALOG
 from tests.support.receiving import Told
 from tests.support.steps import Death, Forked
 from tests.support.worlds import World, copy_spool, some_or_all_steps

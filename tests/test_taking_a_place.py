@@ -11,7 +11,8 @@ from server.receipt import Receipt
 from server.states import State
 from tests.support import oracle
 from tests.support.commands import Run, json_of
-from tests.support.inboxes import CATALOG, Bench
+from tests.support.inboxes import Bench
+from tests.support.prepared import CATALOG
 
 NAME = "DT_0000001_KS_CATEGORY.NET"
 # C has fewer cells than the others.

@@ -16,8 +16,9 @@ from server.database import Database, in_words, passes_by_itself, trouble
 from server.migrate import is_prepared, prepare
 from server.states import Event
 from tests.support.faults import Steps, cut, live, living, without_waiting
-from tests.support.inboxes import CATALOG, Bench
+from tests.support.inboxes import Bench
 from tests.support.mariadb import PrivateMariaDB
+from tests.support.prepared import CATALOG
 from tests.support.running import until
 
 

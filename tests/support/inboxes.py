@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import delete, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
-from loaders.catalog import read_catalog
 from loaders.records import metadata
 from loaders.shapes import Catalog
 from loaders.tables import target
@@ -19,11 +18,9 @@ from server.config import Database as DatabaseSettings
 from server.config import Dispatch, Settings
 from server.database import Database
 from server.dispatcher import Dispatcher
-from server.migrate import prepare
 from server.receipt import Receipt
 from server.spool import Spool, utc_now
-
-CATALOG = read_catalog()
+from tests.support.prepared import CATALOG, make_tables
 
 Change = Callable[[Settings], Settings]
 
@@ -43,7 +40,7 @@ class Bench:
         spool = Spool(folder / "spool")
         spool.create()
         database = Database(make_url(url))
-        prepare(database, CATALOG)
+        make_tables(database)
         return cls(settings, spool, database, CATALOG)
 
     def arrive(

@@ -34,7 +34,8 @@ from server.receiver import Receiver
 from server.spool import Spool
 from tests.support.commands import Run, runner
 from tests.support.faults import live
-from tests.support.inboxes import CATALOG, Bench
+from tests.support.inboxes import Bench
+from tests.support.prepared import CATALOG
 
 USER, PASSWORD = "erp", "a password for tests"
 ROOM_BYTES = 2_000_000_000
