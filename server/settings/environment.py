@@ -34,17 +34,13 @@ def read_value(text: str) -> Any:
 class Variables(EnvSettingsSource):
     """What the environment says."""
 
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ARG002
+    def decode_complex_value(self, _name: str, _field: FieldInfo, value: Any) -> Any:
         """As `read_value`; pydantic would end here at what is no JSON."""
         return read_value(value)
 
 
-class FileVariables(DotEnvSettingsSource):
+class FileVariables(Variables, DotEnvSettingsSource):
     """What `.env` says."""
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ARG002
-        """As `read_value`."""
-        return read_value(value)
 
 
 def names(env_file: Path) -> set[str]:
