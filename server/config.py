@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-from pydantic import ByteSize, Field, ValidationError
+from pydantic import BeforeValidator, ByteSize, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -30,6 +30,7 @@ from server.settings.ftp import Ftp
 from server.settings.mail import Mail
 from server.settings.sections import Section
 from server.settings.source import Source
+from server.settings.spelling import once, spelled
 from server.settings.values import (
     DatabaseUrl,
     FilePath,
@@ -127,7 +128,7 @@ class Settings(BaseSettings):
     dispatch: Dispatch = Dispatch()
     load: Load = Load()
     catalog: Catalog = Catalog()
-    sources: dict[NamePart, Source] = {}
+    sources: Annotated[dict[NamePart, Source], BeforeValidator(once(str.upper))] = {}
     mail: Mail = Mail()
     drop_folder: DropFolders = DropFolders()
     web: Web = Web()
@@ -219,8 +220,12 @@ def load_settings(conf: Path) -> Settings:
         raise SettingsError([f"{toml.name}: {error}"]) from None
     env = conf / ".env"
     wrong = [f"{name}: there is no such setting" for name in environment.unknown(Settings.model_fields)]
+    wrong += [
+        f"{' and '.join(names)}: they differ in case only; keep one of them"
+        for names in environment.twins(env)
+    ]
     try:
-        settings = Settings(_env_file=env, **given)  # type: ignore[call-arg] # pydantic-settings' own
+        settings = Settings(_env_file=env, **spelled(given))  # type: ignore[call-arg] # pydantic-settings' own
     except ValidationError as error:
         wrong += mistakes.tell(error, environment.names(env))
     if wrong:

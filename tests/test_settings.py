@@ -144,3 +144,73 @@ def test_an_api_that_may_be_silent_has_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as told:
         load_catalog(load_settings(tmp_path))
     assert told.value.mistakes == ["sources.DT.silence_alert_after_by_api: there is no API ORDER"]
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        (
+            "[sources.DT]\nrank = 1\n[sources.dt]\ntrim = true\n",
+            "sources: `DT` and `dt` are the same; keep one of them",
+        ),
+        (
+            "[sources.DT.silence_alert_after_by_api]\norders = 1\nORDERS = 2\n",
+            "sources.DT.silence_alert_after_by_api: `orders` and `ORDERS` are the same; keep one of them",
+        ),
+        (
+            '[drop_folder.folders]\n"in" = ["DT"]\n"in/" = ["XX"]\n',
+            "drop_folder.folders: `in` and `in/` are the same; keep one of them",
+        ),
+    ],
+)
+def test_what_is_set_under_two_spellings_of_one_name_is_told_with_both(
+    tmp_path: Path, toml: str, told: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        read(tmp_path, toml)
+    assert error.value.mistakes == [told]
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_variables_that_differ_in_case_only_are_told_with_both_and_all_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_file: bool
+) -> None:
+    twins = ["KORE_INBOX_SOURCES__DT__RANK", "KORE_INBOX_SOURCES__dt__RANK"]
+    (tmp_path / "conf").mkdir()
+    if in_file:
+        (tmp_path / "conf" / ".env").write_text("".join(f"{name}=1\n" for name in reversed(twins)))
+    else:
+        for name in reversed(twins):
+            monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError) as error:
+        read(tmp_path, "[web]\nport = 'ninety'\n")
+    assert error.value.mistakes == [
+        f"{' and '.join(twins)}: they differ in case only; keep one of them",
+        "web.port: write a whole number",
+    ]
+
+
+@pytest.mark.parametrize("written", ["DT", "dt"])
+def test_a_variable_about_a_source_leaves_what_the_file_says_of_it_besides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("KORE_INBOX_SOURCES__DT__RANK", "4")
+    monkeypatch.setenv("KORE_INBOX_SOURCES__DT__SILENCE_ALERT_AFTER_BY_API__ORDERS", "1h")
+    toml = f'[sources.{written}]\nencoding = "cp1252"\nrank = 1\n'
+    toml += f'[sources.{written}.silence_alert_after_by_api]\nORDERS = "2h"\nRMAS = "3h"\n'
+    source = read(tmp_path, toml).source("DT")
+    assert (source.encoding, source.rank) == ("cp1252", 4)
+    assert source.silence_alert_after_by_api == {"ORDERS": 3600, "RMAS": 10800}
+
+
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [("kore_inbox_fpt__port", "there is no such setting"), ("kore_inbox_ftp__port", "write a whole number")],
+)
+def test_a_mistake_in_a_variable_in_lower_case_is_told_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, says: str
+) -> None:
+    monkeypatch.setenv(variable, "ninety")
+    with pytest.raises(SettingsError) as error:
+        read(tmp_path, "")
+    assert error.value.mistakes == [f"{variable}: {says}"]

@@ -1,19 +1,22 @@
 """The section `[drop_folder]`: folders in place of FTP."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from server.settings.sections import Section
+from server.settings.spelling import once
 from server.settings.values import FilePath, Marker, NamePart, Seconds
 
 
 class DropFolders(Section):
     """Folders in which senders leave files, by folder the sources that may; often on a network share."""
 
-    folders: dict[FilePath, Annotated[tuple[NamePart, ...], Field(min_length=1)]] = Field(
-        default_factory=dict
-    )
+    folders: Annotated[
+        dict[FilePath, Annotated[tuple[NamePart, ...], Field(min_length=1)]],
+        BeforeValidator(once(lambda folder: str(Path(folder)))),
+    ] = Field(default_factory=dict)
     scan_interval: Annotated[Seconds, Field(gt=0)] = 5
     stable_for: Seconds = 10
     marker: Marker = ""

@@ -10,6 +10,8 @@ from dotenv import dotenv_values
 from pydantic.fields import FieldInfo
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
+from server.settings.spelling import same, spelled
+
 PREFIX = "KORE_INBOX_"
 CONF_VARIABLE = "KORE_INBOX_CONF"
 DELIMITER = "__"
@@ -38,20 +40,34 @@ class Variables(EnvSettingsSource):
         """As `read_value`; pydantic would end here at what is no JSON."""
         return read_value(value)
 
+    def __call__(self) -> dict[str, Any]:
+        """What is said, by section."""
+        return spelled(super().__call__())
+
 
 class FileVariables(Variables, DotEnvSettingsSource):
     """What `.env` says."""
 
 
-def names(env_file: Path) -> set[str]:
-    """All variables that are set, ours or not."""
-    return {*os.environ, *dotenv_values(env_file)}
+def names(env_file: Path) -> dict[str, str]:
+    """All variables that are set, ours or not: as they are written, by their names in upper case."""
+    return {name.upper(): name for name in (*dotenv_values(env_file), *os.environ)}
 
 
 def unknown(sections: Mapping[str, Any]) -> Iterator[str]:
     """Environment variables of ours that name no section; pydantic looks only for those that it knows."""
     known = {name.upper() for name in sections}
-    for name in sorted(os.environ):
-        section = name.removeprefix(PREFIX).partition(DELIMITER)[0].upper()
-        if name.startswith(PREFIX) and name != CONF_VARIABLE and section not in known:
+    for name in filter(_is_ours, sorted(os.environ)):
+        section = name.upper().removeprefix(PREFIX).partition(DELIMITER)[0]
+        if name != CONF_VARIABLE and section not in known:
             yield name
+
+
+def twins(env_file: Path) -> Iterator[list[str]]:
+    """Variables of ours that differ in case only: pydantic takes whichever comes last, and says nothing."""
+    for place in (os.environ, dotenv_values(env_file)):
+        yield from same(filter(_is_ours, sorted(place)), str.upper)
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(PREFIX)

@@ -1,6 +1,6 @@
 """What is wrong with settings, in the words of whoever wrote them; what pydantic says is for programmers."""
 
-from collections.abc import Container
+from collections.abc import Mapping
 
 from pydantic import ValidationError
 
@@ -28,12 +28,12 @@ _IN_A_FILE = {"{list}": '["one", "two"]', "{table}": '{ key = "value" }'}
 _IN_A_VARIABLE = {"{list}": 'one,two or ["one", "two"]', "{table}": '{"key": "value"} (JSON)'}
 
 
-def tell(error: ValidationError, variables: Container[str]) -> list[str]:
+def tell(error: ValidationError, variables: Mapping[str, str]) -> list[str]:
     """What is wrong, and where: a key of `inbox.toml`, or the variable that has its place.
 
     Args:
         error: with all that is wrong.
-        variables: the names of those that are set.
+        variables: those that are set, see `environment.names`.
     """
     found = error.errors()
     told = []
@@ -52,10 +52,12 @@ def tell(error: ValidationError, variables: Container[str]) -> list[str]:
     return told
 
 
-def _variable(place: tuple[str, ...], variables: Container[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _variable(
+    place: tuple[str, ...], variables: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The variable that says what is in a place, if one does, and what of the place is left within it."""
     for depth in range(len(place), 0, -1):
         name = PREFIX + DELIMITER.join(place[:depth]).upper()
         if name in variables:
-            return (name,), place[depth:]
+            return (variables[name],), place[depth:]
     return (), place

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from loaders.numbers import Notation
 from loaders.options import DATE_FORMATS
 from server.settings.sections import Section
+from server.settings.spelling import once
 from server.settings.values import DateFormat, Encoding, Hours, Seconds, UpperCase
 
 # What the ledger can hold.
@@ -28,7 +29,9 @@ class Source(Section):
     full_window: Hours | None = None
     rank: Annotated[int, Field(ge=-MOST_RANK, le=MOST_RANK)] | None = None
     silence_alert_after: Seconds | None = None
-    silence_alert_after_by_api: dict[UpperCase, Seconds] = Field(default_factory=dict)
+    silence_alert_after_by_api: Annotated[dict[UpperCase, Seconds], BeforeValidator(once(str.upper))] = Field(
+        default_factory=dict
+    )
 
     def silence_limits(self) -> dict[str | None, float]:
         """How many seconds it may be silent, by API; None stands for all of it."""
