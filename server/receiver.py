@@ -18,7 +18,6 @@ from server.answers import printable
 from server.certificate import Certificate, Pair
 from server.config import Settings
 from server.drop_watch import Watch
-from server.errors import InboxError
 from server.ftp.loop import Loop
 from server.ftp.server import Server
 from server.ftp.workers import Letterbox, Workers
@@ -59,7 +58,7 @@ class Receiver:
         Raises:
             SettingsError: `users.toml`, or the certificate, cannot be used.
             SpoolTaken: another receiver is running.
-            InboxError: the port is taken, or the spool cannot be made.
+            InboxError: the port cannot be listened on, or the spool cannot be made.
         """
         with ExitStack() as undo:
             pair = Pair.of(self._settings.ftp)
@@ -76,22 +75,15 @@ class Receiver:
             letterbox = Letterbox(self._ioloop)
             self._workers = Workers(letterbox)
             undo.callback(self._workers.close)
-            ftp = self._settings.ftp
-            try:
-                self._server = Server(
-                    ftp,
-                    self.acceptance,
-                    users,
-                    self._workers,
-                    Acks(spool),
-                    certificate=certificate,
-                    ioloop=self._ioloop,
-                )
-            except OSError as error:
-                raise InboxError(
-                    f"Port {ftp.port} of {ftp.host} cannot be listened on: {error.strerror or error}.",
-                    todo="Is another FTP server running? Set [ftp] host and port.",
-                ) from error
+            self._server = Server(
+                self._settings.ftp,
+                self.acceptance,
+                users,
+                self._workers,
+                Acks(spool),
+                certificate=certificate,
+                ioloop=self._ioloop,
+            )
             self._tidy()
             self._ioloop.call_every(_TIDY_SECONDS, self._tidy)
             if certificate is not None:

@@ -223,8 +223,7 @@ def test_an_inbox_whose_port_is_taken_says_so_and_ends(tmp_path: Path) -> None:
     inbox = RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}")
     with socket.create_server(("127.0.0.1", inbox.port)):
         said = inbox.command("serve", code=1)
-    assert f"Port {inbox.port} of 127.0.0.1 cannot be listened on" in said
-    assert "Address already in use" in said
+    assert f"Port {inbox.port} of 127.0.0.1 cannot be listened on: another program listens there." in said
     assert "The receiver cannot run, so the inbox ends" in said
     assert "started again" not in said
     assert "Traceback" not in said

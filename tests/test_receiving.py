@@ -3,6 +3,7 @@
 A real server on a port of its own, real sockets, and a ledger that answers what the test says.
 """
 
+import errno
 import ftplib
 import gc
 import hashlib
@@ -19,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from server import users
+from server.errors import InboxError
+from server.ftp.server import Server
 from server.ftp.session import Session
 from server.sequence import Holder
 from server.states import State
@@ -335,3 +338,46 @@ def test_a_session_that_is_found_gone_when_a_transfer_is_answered_is_not_kept(
         return found[0]() is None
 
     until(is_forgotten, "it is forgotten")
+
+
+@pytest.mark.parametrize(
+    ("host", "fault", "says"),
+    [
+        (
+            "203.0.113.7",
+            None,
+            "that is no address of this machine. Set [ftp] host to 127.0.0.1 for this machine alone,",
+        ),
+        (
+            "inbox.invalid",
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            "nobody knows an address of that name. Set [ftp] host to 127.0.0.1 for this machine alone,",
+        ),
+        (
+            "inbox.invalid",
+            socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+            "whoever knows the addresses of names does not answer. Start it again when names can be looked",
+        ),
+        (
+            "127.0.0.1",
+            PermissionError(errno.EACCES, "Permission denied"),
+            "ports below 1024 need a right that this user lacks. Give it (CAP_NET_BIND_SERVICE),",
+        ),
+    ],
+)
+def test_a_host_or_port_that_cannot_be_listened_on_is_told_in_words_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, fault: OSError | None, says: str
+) -> None:
+    """What the resolver and the system's rights say depends on the machine, and is played here."""
+
+    def refuse(*_: object) -> None:
+        assert fault is not None
+        raise fault
+
+    if isinstance(fault, socket.gaierror):
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    elif fault is not None:
+        monkeypatch.setattr(Server, "bind", refuse)
+    with pytest.raises(InboxError) as told:
+        Running(tmp_path, {"host": host, "allow_plaintext": True})
+    assert str(told.value).startswith(f"Port 0 of {host} cannot be listened on: {says}")

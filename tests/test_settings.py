@@ -32,6 +32,8 @@ def read(folder: Path, toml: str) -> Settings:
         ("inbox", 'spool = ""', "not a path"),
         ("catalog", 'folder = "a\\u0000b"', "not a path"),
         ("ftp", 'host = "a..b"', "neither an address nor"),
+        ("ftp", 'host = ""', "it is empty"),
+        ("ftp", 'host = " "', "it is empty"),
         ("ftp", "passive_ports = [50100, 50000]", "the first and the last port"),
         ("ftp", "passive_ports = 50000", "the last port, such as [50000, 50100]"),
         ("ftp", 'masquerade_address = "ftp.example.com"', "no IPv4 address"),

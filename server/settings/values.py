@@ -96,6 +96,15 @@ def _host(value: str) -> str:
     return value
 
 
+def _not_blank(value: str) -> str:
+    # Python would take every address of the machine for none.
+    if not value.strip():
+        raise ValueError(
+            "it is empty; write an address, such as 127.0.0.1, or 0.0.0.0 for all of this machine"
+        )
+    return value
+
+
 def _ipv4_address(value: str) -> str:
     """A reply to PASV has room for four numbers, and nobody looks up a name for it (RFC 959, 4.1.2)."""
     try:
@@ -207,7 +216,7 @@ Seconds = Annotated[
 ]
 Port = Annotated[int, Field(ge=0, le=65535)]
 PortRange = Annotated[tuple[Port, Port], BeforeValidator(_two), AfterValidator(_ascending)]
-Host = Annotated[str, AfterValidator(_host)]
+Host = Annotated[str, AfterValidator(_not_blank), AfterValidator(_host)]
 Ipv4Address = Annotated[str, AfterValidator(_ipv4_address)]
 FilePath = Annotated[Path, AfterValidator(_path)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
