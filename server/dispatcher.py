@@ -29,7 +29,7 @@ from server.database import Database, in_words, is_away, passes_by_itself, troub
 from server.intake import Intake, set_aside, strangers
 from server.journal import Journal, must_have_ledger
 from server.ledger import now_utc
-from server.loading import RETRY_LAST_SECONDS, Loading, postpone
+from server.loading import RETRY_LAST_SECONDS, Loading, Sayings, postpone
 from server.migrate import prepare
 from server.names import Mode, parse_shown, split
 from server.notices import Noticeboard
@@ -311,18 +311,21 @@ class Dispatcher:
             # So that operators see what takes so long.
             with self._transaction(purpose) as (connection, now):
                 self._loading.begin(connection, files[0], now)
+        sayings = Sayings()
         try:
             with self._transaction(purpose) as (connection, now):
                 ranks = streams.places(connection)
                 for file in files:
-                    self._loading.load(connection, file, ranks, now)
+                    self._loading.load(connection, file, ranks, now, sayings)
         except lease.LeaseLost:
             raise
         except Exception as error:
             if is_away(error) or not passes_by_itself(error):
                 raise
+            sayings = Sayings()
             with self._transaction("putting off a load") as (connection, now):
-                postpone(connection, files, error, now)
+                postpone(connection, files, error, now, sayings)
+        sayings.write()
 
     # --- answers -------------------------------------------------------------------------------------
 

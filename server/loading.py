@@ -33,6 +33,22 @@ RETRY_FIRST_SECONDS = 1.0
 RETRY_LAST_SECONDS = 300.0
 
 
+class Sayings:
+    """What the log is to say of files once their transaction is committed; before, it may turn out untrue."""
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[int, str, dict[str, Any]]] = []
+
+    def add(self, level: int, line: str, **extra: Any) -> None:
+        """Keep a line, with the further fields of its record."""
+        self._lines.append((level, line, extra))
+
+    def write(self) -> None:
+        """Log the lines, in their order."""
+        for level, line, extra in self._lines:
+            log.log(level, "%s", line, extra=extra)
+
+
 class Loading:
     """Loads files of one spool by one catalog.
 
@@ -51,21 +67,32 @@ class Loading:
         """For (stream, API), the version of a file that later ones have to wait for (contract D2)."""
         return ledger.stuck(connection) if self._settings.dispatch.on_quarantine == "wait" else {}
 
-    def load(self, connection: Connection, file: Ready, ranks: Mapping[int, int], now: datetime) -> None:
-        """Load one file within its group's transaction; what is wrong with the file itself ends here."""
+    def load(
+        self, connection: Connection, file: Ready, ranks: Mapping[int, int], now: datetime, sayings: Sayings
+    ) -> None:
+        """Load one file within its group's transaction; what is wrong with the file itself ends here.
+
+        Args:
+            connection: in the group's transaction.
+            file: of the wave.
+            ranks: see `Delivery`.
+            now: UTC.
+            sayings: gets what became of the file; the caller writes it after the commit.
+        """
         if not self.begin(connection, file, now):
             return
         row = ledger.file_by_id(connection, file.file_id)
         started = time.monotonic()
         savepoint = connection.begin_nested()
         try:
-            outcome = self._into_tables(connection, row, ranks, now)
+            outcome, gone = self._into_tables(connection, row, ranks, now)
         except NotLoaded as fault:
             savepoint.rollback()
-            _not_loaded(connection, row, fault, now)
+            _not_loaded(connection, row, fault, now, sayings)
         except FileNotFoundError:
             savepoint.rollback()
-            _quarantine(connection, row, Cause.BYTES_MISSING, "its bytes are not in the spool any more", now)
+            reason = "its bytes are not in the spool any more"
+            _quarantine(connection, row, now, sayings, cause=Cause.BYTES_MISSING, reason=reason)
         except Exception as error:
             if passes_by_itself(error):
                 raise
@@ -73,18 +100,22 @@ class Loading:
             log.exception("%s cannot be loaded", row.name, extra={"action": "load", "file_id": row.id})
             reason = f"{type(error).__name__}: {in_words(error)}"
             if new := fixes.set_aside(connection, row, reason, now):
-                log.warning("%s is tried without %s", row.name, ", ".join(new), extra={"action": "load"})
-                self.load(connection, file, ranks, now)
+                sayings.add(logging.WARNING, f"{row.name} is tried without {', '.join(new)}", action="load")
+                self.load(connection, file, ranks, now, sayings)
             else:
-                _quarantine(connection, row, Cause.INTERNAL, reason, now)
+                _quarantine(connection, row, now, sayings, cause=Cause.INTERNAL, reason=reason)
         else:
             savepoint.commit()
-            log.info(
-                "%s loaded: %d rows in %.3f s",
-                row.name,
-                outcome.rows_loaded,
-                time.monotonic() - started,
-                extra={"action": "load", "api": row.api, "sequence": row.sequence, "file_id": row.id},
+            if gone is not None:
+                sayings.add(logging.WARNING, f"{row.name}: {gone}", action="load", file_id=row.id)
+            seconds = time.monotonic() - started
+            sayings.add(
+                logging.INFO,
+                f"{row.name} loaded: {counted(outcome.rows_loaded, 'row')} in {seconds:.3f} s",
+                action="load",
+                api=row.api,
+                sequence=row.sequence,
+                file_id=row.id,
             )
 
     def attempt(self, connection: Connection, row: Row[Any], named_keys: int) -> Outcome:
@@ -139,8 +170,12 @@ class Loading:
 
     def _into_tables(
         self, connection: Connection, row: Row[Any], ranks: Mapping[int, int], now: datetime
-    ) -> Outcome:
-        """Load a file with its fixes, in the place of those that it has replaced, and write it all down."""
+    ) -> tuple[Outcome, str | None]:
+        """Load a file with its fixes, in the place of those that it has replaced, and write it all down.
+
+        Returns:
+            what came of it, and what is to be said of rows that were taken out, if any were.
+        """
         replaced = ledger.replaced_by(connection, row)
         for before in replaced:
             forget_rows(connection, before.id)
@@ -151,8 +186,8 @@ class Loading:
             ids = [before.id for before in replaced]
             gone = take_out(connection, self._catalog, self._catalog[row.api], ids)
             if gone:
-                _say_taken_out(connection, row, ids, gone, now)
-        return outcome
+                return outcome, _note_taken_out(connection, row, ids, gone, now)
+        return outcome, None
 
     def _read_in(
         self, connection: Connection, row: Row[Any], ranks: Mapping[int, int], **delivered: Any
@@ -194,19 +229,16 @@ class Loading:
         )
 
 
-def postpone(connection: Connection, files: Sequence[Ready], error: Exception, now: datetime) -> None:
+def postpone(
+    connection: Connection, files: Sequence[Ready], error: Exception, now: datetime, sayings: Sayings
+) -> None:
     """Have files tried again later; it is nobody's work (contract L9)."""
     for file in files:
         row = ledger.file_by_id(connection, file.file_id)
         delay = min(RETRY_FIRST_SECONDS * 2**row.attempts, RETRY_LAST_SECONDS)
-        log.warning(
-            "%s is tried again in %.0f s: %s",
-            row.name,
-            delay,
-            in_words(error),
-            extra={"action": "retry", "file_id": row.id},
-        )
         said = in_words(error)
+        line = f"{row.name} is tried again in {delay:.0f} s: {said}"
+        sayings.add(logging.WARNING, line, action="retry", file_id=row.id)
         moved = ledger.move(connection, row.id, Event.POSTPONED, now, reason=said)
         if moved is None and row.state == State.READY:
             # A small file: that it was begun was undone with its load.
@@ -241,50 +273,56 @@ def _record(connection: Connection, row: Row[Any], outcome: Outcome, now: dateti
         ledger.note(connection, now, event="unparked", file_id=file_id, reason=reason)
 
 
-def _say_taken_out(
+def _note_taken_out(
     connection: Connection, row: Row[Any], replaced: Sequence[int], gone: int, now: datetime
-) -> None:
+) -> str:
     said = (
         f"{counted(gone, 'row')} of file {', '.join(map(str, replaced))}, cut within a key, taken out; "
         "if another file had brought that key before, `kore-inbox replay --loaded` brings it back"
     )
     ledger.note(connection, now, event="cut row taken out", file_id=row.id, reason=said)
-    log.warning("%s: %s", row.name, said, extra={"action": "load", "file_id": row.id})
+    return said
 
 
-def _not_loaded(connection: Connection, row: Row[Any], fault: NotLoaded, now: datetime) -> None:
+def _not_loaded(
+    connection: Connection, row: Row[Any], fault: NotLoaded, now: datetime, sayings: Sayings
+) -> None:
     """Write down what was found in a file that is not loaded as it is, and have a person look at it."""
     if row.loaded_at is None:
         forget_rows(connection, row.id)
         reject_rows(connection, row.id, fault.rejects)
         ledger.change(connection, row.id, rows_read=fault.rows_read, rows_rejected=fault.rows_rejected)
     if isinstance(fault, NeedsApproval):
-        _defer(connection, row, fault.reason, now)
+        _defer(connection, row, now, sayings, reason=fault.reason)
     else:
-        _quarantine(connection, row, Cause.REJECTED_ROWS, fault.reason, now)
+        _quarantine(connection, row, now, sayings, cause=Cause.REJECTED_ROWS, reason=fault.reason)
 
 
-def _quarantine(connection: Connection, row: Row[Any], cause: str, reason: str, now: datetime) -> None:
-    if _keep(connection, row, cause, reason, now):
+def _quarantine(
+    connection: Connection, row: Row[Any], now: datetime, sayings: Sayings, *, cause: str, reason: str
+) -> None:
+    if _keep(connection, row, now, sayings, cause=cause, reason=reason):
         return
     ledger.move(connection, row.id, Event.BAD_CONTENT, now, reason=reason, cause=cause)
     ledger.reinstate(connection, row, now)
-    log.warning("%s not loaded: %s", row.name, reason, extra={"action": "quarantine", "file_id": row.id})
+    sayings.add(logging.WARNING, f"{row.name} not loaded: {reason}", action="quarantine", file_id=row.id)
 
 
-def _defer(connection: Connection, row: Row[Any], reason: str, now: datetime) -> None:
+def _defer(connection: Connection, row: Row[Any], now: datetime, sayings: Sayings, *, reason: str) -> None:
     """Keep a FULL back until an operator has approved it (contract L6)."""
-    if _keep(connection, row, Cause.NEEDS_APPROVAL, reason, now):
+    if _keep(connection, row, now, sayings, cause=Cause.NEEDS_APPROVAL, reason=reason):
         return
     ledger.move(connection, row.id, Event.DEFERRED, now, reason=reason, cause=Cause.NEEDS_APPROVAL)
-    log.warning("%s waits for approval: %s", row.name, reason, extra={"action": "defer", "file_id": row.id})
+    sayings.add(logging.WARNING, f"{row.name} waits for approval: {reason}", action="defer", file_id=row.id)
 
 
-def _keep(connection: Connection, row: Row[Any], cause: str, reason: str, now: datetime) -> bool:
+def _keep(
+    connection: Connection, row: Row[Any], now: datetime, sayings: Sayings, *, cause: str, reason: str
+) -> bool:
     """Leave a file that was loaded before as it was; whether it was (contract L1, L7)."""
     if row.loaded_at is None:
         return False
     said = f"loading it again failed, and its rows stay as they are: {reason}"
     ledger.move(connection, row.id, Event.KEPT, now, reason=said, cause=cause, attempts=0, retry_at=None)
-    log.warning("%s: %s", row.name, said, extra={"action": "keep", "file_id": row.id})
+    sayings.add(logging.WARNING, f"{row.name}: {said}", action="keep", file_id=row.id)
     return True

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from server import fixes, views
 from server.admin import Decision
@@ -10,6 +11,7 @@ from server.config import Sequence
 from server.intake import Intake
 from server.receipt import Receipt
 from server.sequence import Scope
+from tests.support.faults import Steps, cut
 from tests.support.inboxes import Bench, replace_settings
 
 NAME = "DT_0000001_KS_CATEGORY.NET"
@@ -121,3 +123,25 @@ def test_a_file_that_cannot_be_judged_anew_at_the_start_stays_where_it_is(
     assert bench.states() == {NAME: "quarantined"}
     bench.work()
     assert bench.states() == {NAME: "loaded"}
+
+
+def test_the_log_says_of_files_what_became_of_them_when_it_is_committed_and_not_before(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """L1: of a load that was undone it would be untrue."""
+    caplog.set_level("INFO", logger="server.dispatcher")
+    bench.arrive(NAME, b"A\tone\nB\ttwo\n")
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"A\tone\rB\ttwo\r")
+    loader = bench.loader()
+    loader.register()
+    files = loader._cut_wave()
+    steps = Steps(bench.database, cut)
+    steps.when(lambda statement: statement == "before COMMIT")
+    with pytest.raises(DBAPIError):
+        loader._load_group(files)
+    assert [record.getMessage() for record in caplog.records] == []
+    steps.heal()
+    loader._load_group(files)
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].startswith(f"{NAME} loaded: 2 rows in ")
+    assert said[1].startswith("DT_0000002_KS_CATEGORY.NET not loaded: ")
