@@ -10,9 +10,9 @@ the settings instead.
 import environment  # noqa: F401, I001 - before all that needs it
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import scheduled
-from server.admin import Inbox
 from server.cli.looking import report_to
 from server.ledger import now_utc
 
@@ -24,9 +24,9 @@ def main() -> int:
     words.add_argument("--mail", action="store_true", help="mail it to the recipients of the settings")
     given = words.parse_args()
 
-    def work(inbox: Inbox) -> int:
+    def work(conf: Path) -> int:
         since = now_utc() - timedelta(hours=given.hours)
-        report_to(inbox, since, by_mail=given.mail, json_wanted=given.json)
+        report_to(scheduled.opened(conf), since, by_mail=given.mail, json_wanted=given.json)
         return 0
 
     return scheduled.run(given, work)

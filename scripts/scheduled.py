@@ -30,15 +30,15 @@ def parser(does: str, ends: str) -> argparse.ArgumentParser:
     return made
 
 
-def run(given: argparse.Namespace, work: Callable[[Inbox], int]) -> int:
-    """Do the work on the inbox, and return how the program ends."""
+def run(given: argparse.Namespace, work: Callable[[Path], int]) -> int:
+    """Do the work with the settings folder, and return how the program ends."""
     named = given.conf or (None if os.environ.get(CONF_VARIABLE) else _PROJECT / "conf")
+    return exit_code(lambda: work(must_exist(conf_folder(named))))
 
-    def command() -> int:
-        conf = must_exist(conf_folder(named))
-        return work(Inbox.open(conf, waiting=lambda what: complain(f"waiting for: {what}")))
 
-    return exit_code(command)
+def opened(conf: Path) -> Inbox:
+    """The inbox of a settings folder; whoever has to wait for it is told."""
+    return Inbox.open(conf, waiting=lambda what: complain(f"waiting for: {what}"))
 
 
 def replay(state: State, does: str) -> int:
@@ -48,9 +48,9 @@ def replay(state: State, does: str) -> int:
     words.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     given = words.parse_args()
 
-    def work(inbox: Inbox) -> int:
+    def work(conf: Path) -> int:
         decision = Decision(reason=f"scheduled replay of what is {state}", dry_run=given.dry_run)
-        touched = inbox.replay([], [state], given.source, decision)
+        touched = opened(conf).replay([], [state], given.source, decision)
         columns = ("id", "name", "was", "becomes", "reason")
         records = [asdict(file) for file in touched]
         show(records, columns, json_wanted=given.json, empty=f"No file is {state}.")

@@ -8,10 +8,11 @@ Old is what was taken longer ago than `[inbox] retention`. This prints one line 
 
 import environment  # noqa: F401, I001 - before all that needs it
 import sys
+from pathlib import Path
 
 import scheduled
-from server.admin import Inbox
 from server.cli.deciding import tell_swept
+from server.config import load_settings
 from server.ledger import now_utc
 from server.sweeping import sweep
 
@@ -22,8 +23,8 @@ def main() -> int:
     words.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     given = words.parse_args()
 
-    def work(inbox: Inbox) -> int:
-        gone = sweep(inbox.settings, now_utc(), dry_run=given.dry_run)
+    def work(conf: Path) -> int:
+        gone = sweep(load_settings(conf), now_utc(), dry_run=given.dry_run)
         tell_swept(gone, json_wanted=given.json, dry_run=given.dry_run)
         return 0
 

@@ -53,6 +53,23 @@ def test_replays_and_the_report_are_programs_for_cron(conf: str) -> None:
     assert (missing.returncode, "Traceback" in missing.stderr) == (2, False)
 
 
+def test_old_originals_are_swept_also_while_the_database_is_away(tmp_path: Path) -> None:
+    conf, folder = tmp_path / "conf", tmp_path / "in"
+    old = folder / "taken" / BAD
+    for made in (conf, old.parent):
+        made.mkdir(parents=True)
+    old.write_text("A\tone\n")
+    (conf / "inbox.toml").write_text(
+        '[database]\nurl = "mysql+pymysql://nobody@127.0.0.1:1/nowhere"\n[inbox]\nretention = 0\n'
+        f'[drop_folder]\nfolders = {{"{folder}" = ["DT"]}}\n'
+    )
+    swept = _call("sweep.py", "--conf", str(conf), "--json")
+    assert swept.returncode == 0, swept.stderr
+    assert [one["name"] for one in json.loads(swept.stdout)] == [BAD]
+    assert not old.exists()
+    assert not (tmp_path / "data").exists(), "nothing but the folder is opened"
+
+
 def test_the_report_tells_what_came_what_waits_and_what_is_wrong(bench: Bench, run: Run, conf: str) -> None:
     bench.arrive("DT_0000004_KS_CATEGORY.NET", b"A\tone\n")
     bench.work()
