@@ -22,8 +22,10 @@ class AnotherSpool(InboxError):
     """The ledger belongs to another spool."""
 
     def __init__(self, spool: Spool, place: str) -> None:
+        is_in_its_place = place == str(spool.root.resolve())
+        here = "this one in its place is new" if is_in_its_place else f"this one is {spool.root}"
         super().__init__(
-            f"The ledger belongs to another spool, last seen as {place}; this one is {spool.root}.",
+            f"The ledger belongs to another spool, last seen as {place}; {here}.",
             kept="Nothing was changed, and what this spool has accepted is kept.",
             todo="If the folder was moved or its disk is away, set [inbox] spool to it or bring it back. "
             "For a second inbox, set a database of its own ([database] url). If the other spool is lost for "

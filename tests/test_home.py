@@ -44,6 +44,16 @@ def test_a_loader_does_not_begin_on_the_ledger_of_another_spool(bench: Bench, tm
     _begin(bench)
 
 
+def test_a_spool_that_is_new_in_the_place_of_the_ledgers_own_is_told_as_such(
+    bench: Bench, tmp_path: Path
+) -> None:
+    _begin(bench)
+    place = bench.spool.root
+    place.rename(tmp_path / "lost")
+    with pytest.raises(AnotherSpool, match=f"last seen as {place}; this one in its place is new"):
+        _begin(_with_another_spool(bench, place))
+
+
 def test_a_spool_that_is_moved_is_still_the_ledgers(bench: Bench, tmp_path: Path) -> None:
     bench.arrive(NAME, b"A\tone\n")
     _begin(bench)
