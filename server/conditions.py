@@ -107,7 +107,7 @@ def _refused(facts: Facts) -> Iterator[Condition]:
 
 def _quarantined(facts: Facts) -> Iterator[Condition]:
     file = schema.file
-    query = select(file.c.id, file.c.name, file.c.reason, file.c.source).where(
+    query = select(file.c.id, file.c.name, file.c.reason, file.c.cause, file.c.source).where(
         file.c.state == State.QUARANTINED
     )
     for row in facts.connection.execute(query):
@@ -116,11 +116,22 @@ def _quarantined(facts: Facts) -> Iterator[Condition]:
             subject=row.name,
             happened=f"{row.name} was not loaded: {sentence(row.reason)}",
             kept="No row of it went in; the file is kept in quarantine.",
-            todo="Send a corrected file under the same name, or run "
-            f"`kore-inbox replay {row.id}` or `kore-inbox withdraw {row.id}`.",
+            todo=_after_quarantine(row.cause, row.id),
             source=row.source,
             file_id=row.id,
         )
+
+
+def _after_quarantine(cause: str, file_id: int) -> str:
+    if cause == Cause.UNKNOWN_API:
+        return (
+            "Let the catalog or the settings know it, and restart: it is judged anew by itself. If the name "
+            f"was wrong, have it sent under the right one, or run `kore-inbox withdraw {file_id}`."
+        )
+    return (
+        "Send a corrected file under the same name, or run "
+        f"`kore-inbox replay {file_id}` or `kore-inbox withdraw {file_id}`."
+    )
 
 
 def _deferred(facts: Facts) -> Iterator[Condition]:

@@ -56,6 +56,9 @@ def test_an_unknown_api_is_quarantined_and_holds_nothing_back(bench: Bench, run:
     }
     _, why, _ = run("why", "DT_0000001_KS_NOSUCH.NET")
     assert "no API NOSUCH" in why
+    [incident] = json_of(run, "exceptions")
+    assert incident["todo"].startswith("Let the catalog or the settings know it, and restart")
+    assert "replay" not in incident["todo"]
 
 
 def test_with_on_quarantine_wait_later_files_of_the_api_wait(bench: Bench) -> None:
