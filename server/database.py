@@ -3,7 +3,7 @@
 SQLite is opened with a write-ahead log, `synchronous=FULL` and foreign keys; a write transaction begins with
 BEGIN IMMEDIATE behind a fair file lock, so that a command gets its turn between two loads (measured: without
 the lock it starves). A transaction begins, and is committed, only while its file is in its place. MariaDB
-runs in strict mode at READ COMMITTED, in UTC, and rows can be streamed to it.
+runs in strict mode at READ COMMITTED, in UTC, and rows can be streamed to it. Its silence has an end.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from loaders import dialects
+from server.half_open import notice_silence, wait_for_answers
 from server.same_file import SameFile, refusal
 
 # A connection that cannot be given back, because its server has gone, is not worth a traceback: whoever asks
@@ -149,7 +150,7 @@ class Database:
 
     Args:
         url: SQLite or MariaDB/MySQL; made by `config`.
-        timeout_seconds: how long to wait for a connection or a lock before an error.
+        timeout_seconds: how long to wait for a connection (and MariaDB's greeting) or a lock before an error.
         answer_seconds: how long MariaDB may take to answer; None waits for as long as a load takes.
         cache_kib: how much of SQLite's file each connection keeps in memory.
     """
@@ -170,9 +171,10 @@ class Database:
             with contextlib.suppress(OSError):
                 Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
         else:
+            # A server that takes the connection and never greets is as good as none.
+            answer = timeout_seconds if answer_seconds is None else answer_seconds
             arguments = {"connect_timeout": max(1, int(timeout_seconds)), "charset": "utf8mb4"}
-            if answer_seconds is not None:
-                arguments |= {"read_timeout": answer_seconds, "write_timeout": answer_seconds}
+            arguments |= {"read_timeout": answer, "write_timeout": answer}
         self.engine = create_engine(
             url,
             connect_args=arguments,
@@ -180,6 +182,8 @@ class Database:
             **({} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}),
         )
         event.listen(self.engine, "connect", self._prepare_sqlite if self.is_sqlite else _prepare_mariadb)
+        if not self.is_sqlite and answer_seconds is None:
+            event.listen(self.engine, "connect", lambda connection, _: wait_for_answers(connection))
         self._cache_kib = cache_kib
         self._file = SameFile(Path(str(url.database))) if self.is_sqlite else None
         self._turn = _WriterLock(Path(str(url.database))) if self.is_sqlite else None
@@ -244,6 +248,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _prepare_mariadb(connection: Any, _record: object) -> None:
+    notice_silence(connection)
     with connection.cursor() as cursor:
         cursor.execute(
             "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"

@@ -30,6 +30,7 @@ def functions_of(paths: list[Path]) -> set[str]:
 BESIDE = {
     "test_faults_of_a_server_are_told_apart_by_their_codes",
     "test_a_full_disk_is_told_as_such_by_whichever_layer_of_a_server_meets_it",
+    "test_a_connection_over_a_network_asks_whether_the_other_machine_is_still_there",
     "test_a_folder_that_cannot_be_made_or_read_is_told_in_a_sentence",
     "test_a_connection_whose_server_has_died_is_given_back_without_a_traceback",
     "test_the_receiver_asks_a_database_that_is_away_once_in_a_while_and_not_for_each_upload",

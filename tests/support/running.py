@@ -35,7 +35,7 @@ class RunningInbox:
         self.conf.mkdir(parents=True)
         self.url = database_url
         self.spool = folder / "data" / "spool"
-        self.port = _free_port()
+        self.port = free_port()
         (self.conf / "inbox.toml").write_text(
             f'[database]\nurl = "{database_url}"\n[ftp]\nport = {self.port}\n'
             f'[inbox]\nspool = "{self.spool}"\n{settings}'
@@ -202,7 +202,8 @@ def until(
         time.sleep(pause_seconds)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
