@@ -33,6 +33,8 @@ logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 # killed, lost or refused connections.
 _FULL_MYSQL = {1021, 1114}
 _DISK_MYSQL = {3, 1026, 1030}
+# What cannot be made, for any of many reasons: of these a full disk alone passes by itself.
+_MAKING_MYSQL = {1, 1004, 1005}
 _PASSING_MYSQL = _FULL_MYSQL | _DISK_MYSQL | {1037, 1041}
 _PASSING_MYSQL |= {1040, 1053, 1158, 1159, 1160, 1161, 1180, 1203, 1205, 1213, 1290, 1317, 1927}
 _PASSING_MYSQL |= {2002, 2003, 2006, 2013, 2055}
@@ -76,10 +78,14 @@ _REFUSING_SQLITE = {
 
 
 def passes_by_itself(error: BaseException) -> bool:
-    """Whether trying again later is all that we can do (contract L9); told by type and code, not by text."""
+    """Whether trying again later is all that we can do (contract L9); told by type and code.
+
+    Of a full disk MariaDB gives the code in its text alone.
+    """
     if isinstance(error, DBAPIError):
         passing = _PASSING_SQLITE if _is_sqlite(error.orig) else _PASSING_MYSQL
-        return is_away(error) or isinstance(error, InterfaceError) or _code(error.orig) in passing
+        passes = _code(error.orig) in passing or _met_a_full_disk(error.orig)
+        return passes or is_away(error) or isinstance(error, InterfaceError)
     return isinstance(error, OSError) and error.errno in _PASSING_OS
 
 
@@ -107,7 +113,7 @@ def trouble(error: BaseException) -> str:
         return _TROUBLE_OS.get(error.errno or 0, "disk fault")
     said = getattr(error, "orig", None)
     code = _code(said)
-    if code in _DISK_MYSQL and not _is_sqlite(said) and _DISK_FULL.search(str(said)):
+    if _met_a_full_disk(said):
         return "database full"
     return next((kind for kind, codes in _TROUBLE_DATABASE.items() if code in codes), "database fault")
 
@@ -124,6 +130,12 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)
+
+
+def _met_a_full_disk(error: BaseException | None) -> bool:
+    """Whether MariaDB says of a file or an engine that its disk is full."""
+    of_files = not _is_sqlite(error) and _code(error) in _DISK_MYSQL | _MAKING_MYSQL
+    return of_files and _DISK_FULL.search(str(error)) is not None
 
 
 def _is_sqlite(error: BaseException | None) -> bool:
@@ -277,9 +289,10 @@ class _WriterLock:
                     waiting(lock.read(200).decode("utf-8", "replace").strip() or "another command")
                 fcntl.flock(turnstile, fcntl.LOCK_EX)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            os.ftruncate(lock.fileno(), 0)
-            lock.write(purpose.encode())
-            lock.flush()
+            # For those who wait, and no more than that: on a full disk it is left out.
+            with contextlib.suppress(OSError):
+                os.ftruncate(lock.fileno(), 0)
+                os.write(lock.fileno(), purpose.encode())
             yield
 
 

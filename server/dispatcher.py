@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
-from server import absence, gaps, home, hours, journal, lease, ledger, streams
+from server import absence, gaps, home, hours, journal, lease, ledger, streams, waits
 from server.acknowledging import Acknowledging
 from server.acks import Acks
 from server.config import Settings
@@ -148,7 +148,7 @@ class Dispatcher:
             kind=kind,
             subject=self.database.place,
             happened=f"The loader cannot go on: {said}.",
-            kept="Files are accepted all the same, and kept in the spool.",
+            kept=waits.kept(kind),
             todo="It goes on by itself when the cause is gone.",
             again_seconds=again_seconds,
         )

@@ -21,6 +21,13 @@ from server.wording import sentence
 # Whose notices there are, and by which lock of the spool one sees that they are not of yesterday.
 NOTICED = {"loader": "loader", **{f"serve-{role}": "serve" for role in ("receiver", "loader", "mailer")}}
 
+# What becomes of files meanwhile, by kind of trouble: a full database may be on the spool's disk.
+_KEPT = {
+    **dict.fromkeys(("disk full", "disk read-only", "disk fault"), "What was accepted is kept."),
+    "database full": "Files are accepted as long as the spool's disk has room, and kept there.",
+}
+_KEPT_OTHERWISE = "Files are accepted all the same, and kept in the spool."
+
 # How many of the files that wait for their next try are named.
 _NAMED_FILES = 10
 
@@ -82,12 +89,14 @@ def line(wait: Mapping[str, Any]) -> str:
 
 def no_answer(error: Exception, place: str) -> Wait:
     """What whoever asks the database, at `place`, has just met."""
-    return Wait(
-        kind=trouble(error),
-        subject=place,
-        happened=f"The database does not answer: {in_words(error)}.",
-        kept="Files are accepted all the same, and kept in the spool.",
-    )
+    kind = trouble(error)
+    happened = f"The database does not answer: {in_words(error)}."
+    return Wait(kind=kind, subject=place, happened=happened, kept=kept(kind))
+
+
+def kept(kind: str) -> str:
+    """What becomes of files while a fault of that kind lasts, as a sentence."""
+    return _KEPT.get(kind, _KEPT_OTHERWISE)
 
 
 def _disk(spool: Spool, inbox: Inbox) -> Iterator[Wait]:
@@ -102,7 +111,8 @@ def _disk(spool: Spool, inbox: Inbox) -> Iterator[Wait]:
         )
     free = spool.free_bytes()
     no_more_files = facts.f_files > 0 and facts.f_favail == 0
-    if free < inbox.min_free_disk or no_more_files:
+    # Where nothing is to stay free, the last byte may still be used.
+    if free < max(1, inbox.min_free_disk) or no_more_files:
         yield Wait(
             kind="disk full",
             subject=str(spool.root),

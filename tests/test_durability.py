@@ -17,6 +17,7 @@ import pytest
 
 from server.ftp.session import Session
 from server.spool import Spool
+from tests.support.disks import mount, unmount
 from tests.support.receiving import Running
 
 ORDERS = "DT_0000005_KS_ORDERS.NET"
@@ -219,9 +220,8 @@ class Disk:
         self.folder = folder
         self._patch = monkeypatch
         folder.mkdir()
-        words = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=64", "tmpfs", str(folder)]
         self._read_only = folder / "spool" / "data"
-        self.real = subprocess.run(words, capture_output=True, check=False).returncode == 0
+        self.real = mount(folder, "size=1m,nr_inodes=64")
         if not self.real:
             warnings.warn(
                 "No file system may be mounted here: a full disk is played, not real.", stacklevel=2
@@ -230,7 +230,7 @@ class Disk:
 
     def unmount(self) -> None:
         if self.real:
-            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+            unmount(self.folder)
 
     def use_up_the_files(self) -> None:
         """One more file can be made, and no second one."""
@@ -254,7 +254,7 @@ class Disk:
     def make_writable(self) -> None:
         self._patch.undo()
         if self.real:
-            subprocess.run(["umount", "--lazy", self._read_only], check=True)
+            unmount(self._read_only)
 
     def _play_size(self) -> None:
         write = os.write

@@ -34,6 +34,7 @@ BESIDE = {
     "test_a_folder_that_cannot_be_made_or_read_is_told_in_a_sentence",
     "test_a_connection_whose_server_has_died_is_given_back_without_a_traceback",
     "test_the_receiver_asks_a_database_that_is_away_once_in_a_while_and_not_for_each_upload",
+    "test_whose_turn_it_is_to_write_needs_no_room",
     "test_what_is_swept_later_is_swept_at_last",
 }
 

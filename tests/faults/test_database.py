@@ -446,6 +446,8 @@ def test_faults_of_a_server_are_told_apart_by_their_codes(code: int, kind: str) 
         (3, "Error writing file './#sql' (Errcode: 28 \"No space left on device\")"),
         (1026, "Error writing file 'item' (errno: 28 \"No space left on device\")"),
         (1030, 'Got error 28 "No space left on device" from storage engine InnoDB'),
+        (1, "Can't create/write to file '/tmp/MAD' (Errcode: 28 \"No space left on device\")"),
+        (1005, 'Can\'t create table `s`.`t` (errno: 28 "No space left on device")'),
     ],
 )
 def test_a_full_disk_is_told_as_such_by_whichever_layer_of_a_server_meets_it(code: int, said: str) -> None:
@@ -454,3 +456,4 @@ def test_a_full_disk_is_told_as_such_by_whichever_layer_of_a_server_meets_it(cod
     assert trouble(full) == "database full"
     other = OperationalError("INSERT", None, pymysql.err.InternalError(code, said.replace("28", "5")))
     assert trouble(other) == "database fault"
+    assert passes_by_itself(other) == (code not in {1, 1005}), "what cannot be made may be a mistake"

@@ -40,8 +40,11 @@ def test_a_spool_that_takes_nothing_while_the_loader_works_is_waited_for(
         broken.setattr(Path, "rename", refuses)
         with living(bench), bench.spool.lock("loader"):
             until(lambda: notices.read(bench.spool, "loader") is not None, "it is noted")
-            told = " ".join(wait["happened"] for wait in bench.inbox.status()["waits"])
-            assert os.strerror(error) in told
+            waits_now = bench.inbox.status()["waits"]
+            assert os.strerror(error) in " ".join(wait["happened"] for wait in waits_now)
+            assert "all the same" not in " ".join(wait["kept"] for wait in waits_now), (
+                "the spool takes nothing"
+            )
             broken.undo()
             until(lambda: bench.states() == {CATEGORY: "loaded"}, "it is loaded")
             until(lambda: notices.read(bench.spool, "loader") is None, "nothing is waited for")

@@ -30,8 +30,9 @@ class Steps:
         self._when: Callable[[str], bool] = lambda _: False
         self.asked: list[str] = []
         for name in DRIVER_EVENTS:
-            # First, because streamed rows are sent by a listener of their own.
-            event.listen(database.engine, name, self._statement, insert=True)
+            event.listen(database.engine, name, self._statement)
+            # First, because streamed rows are sent by a listener of their own; `insert` is passed over here.
+            getattr(database.engine.dialect.dispatch, name).listeners.rotate(1)
         dialect = database.engine.dialect
         commit = dialect.do_commit
 
