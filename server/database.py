@@ -21,7 +21,7 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from loaders import dialects
-from server.half_open import notice_silence, wait_for_answers
+from server import half_open
 from server.same_file import SameFile, refusal
 
 # A connection that cannot be given back, because its server has gone, is not worth a traceback: whoever asks
@@ -195,7 +195,7 @@ class Database:
         )
         event.listen(self.engine, "connect", self._prepare_sqlite if self.is_sqlite else _prepare_mariadb)
         if not self.is_sqlite and answer_seconds is None:
-            event.listen(self.engine, "connect", lambda connection, _: wait_for_answers(connection))
+            event.listen(self.engine, "connect", lambda connection, _: half_open.wait_for_answers(connection))
         self._cache_kib = cache_kib
         self._file = SameFile(Path(str(url.database))) if self.is_sqlite else None
         self._turn = _WriterLock(Path(str(url.database))) if self.is_sqlite else None
@@ -260,11 +260,13 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _prepare_mariadb(connection: Any, _record: object) -> None:
-    notice_silence(connection)
+    half_open.notice_silence(connection)
     with connection.cursor() as cursor:
         cursor.execute(
             "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"
             "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00'"
+            # Read by MariaDB alone.
+            f" /*M!100300, SESSION idle_transaction_timeout = {half_open.TRANSACTION_IDLE_SECONDS} */"
         )
     connection.commit()
 

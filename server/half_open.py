@@ -18,6 +18,10 @@ AGAIN_SECONDS = 10
 # After so long without any sign of it the connection ends: while an answer is waited for as well as while
 # something that was sent is not acknowledged, which Linux would give up after a quarter of an hour.
 SILENCE_SECONDS = 90
+# Where only the network was cut, the server has not heard of that end either, and keeps what the transaction
+# has locked, by default for two hours. A load says nothing for minutes at most: while it reads a huge file of
+# which nothing goes in any more. MySQL has no such limit.
+TRANSACTION_IDLE_SECONDS = 1800
 
 
 def notice_silence(connection: Any) -> None:

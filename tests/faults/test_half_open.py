@@ -144,3 +144,24 @@ def test_a_server_that_takes_a_connection_and_never_greets_is_away() -> None:
         with pytest.raises(DBAPIError) as failed, database.read():
             pass
     assert is_away(failed.value)
+
+
+def test_what_a_connection_has_locked_that_the_network_has_cut_is_free_again_by_itself(
+    mariadb: PrivateMariaDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the server that connection is there, and stands still within its transaction."""
+    monkeypatch.setattr(half_open, "TRANSACTION_IDLE_SECONDS", 1)
+    database = Database(make_url(mariadb.create_schema("locked")))
+    with database.write("making the table") as connection:
+        connection.exec_driver_sql("CREATE TABLE numbers (number INT) ENGINE=InnoDB")
+        connection.exec_driver_sql("INSERT INTO numbers VALUES (1)")
+    with database.engine.connect() as cut_off:
+        cut_off.exec_driver_sql("UPDATE numbers SET number = 2")
+        with database.write("loading anew") as connection:
+            connection.exec_driver_sql("UPDATE numbers SET number = number + 10")
+            assert connection.exec_driver_sql("SELECT number FROM numbers").scalar_one() == 11
+        with pytest.raises(DBAPIError) as failed:
+            cut_off.commit()
+        assert is_away(failed.value)
+    database.close()
+    mariadb.drop_schema("locked")
