@@ -7,9 +7,10 @@ is away or slow, and the file is accepted all the same.
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Protocol
+from heapq import merge
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,7 +19,9 @@ from server import ledger, streams
 from server.config import Settings
 from server.database import Database, in_words, passes_by_itself
 from server.names import FileName
-from server.sequence import Holder, Range, Version, stream_of, version_of
+from server.sequence import Holder, Range, Version, advance, stream_of, version_of
+
+T = TypeVar("T")
 
 log = logging.getLogger("server.outlook")
 
@@ -31,9 +34,6 @@ class View:
         version: what the file's number stands for.
         expected: the version that is due.
         holder: the registered file that has the number, if any.
-        holder_data: the name of the holder's bytes in the spool.
-        arrived: versions that are held from `expected` on, ascending, a thousand at most.
-        skipped: ranges given up from `expected` on, ascending.
         repeated: of a name that takes no number, the digests (with CRLF as LF) of the registered files that
             it would repeat, see `unnumbered`.
     """
@@ -41,9 +41,6 @@ class View:
     version: Version
     expected: Version
     holder: Holder | None = None
-    holder_data: str = ""
-    arrived: tuple[Version, ...] = ()
-    skipped: tuple[Range, ...] = ()
     repeated: frozenset[str] = frozenset()
 
 
@@ -53,12 +50,20 @@ class Outlook(Protocol):
     def look(self, name: FileName) -> View | None:
         """The stream of a file, or None if the database does not answer in time. Safe in any thread."""
 
+    def due(self, name: FileName, since: Version, runs: Sequence[Range]) -> Version | None:
+        """The version that is due in a file's stream, or None as in `look`. Safe in any thread.
+
+        Args:
+            name: of a file whose stream the ledger knows.
+            since: what is due at the earliest.
+            runs: versions that have arrived beside those of the ledger, ascending.
+        """
+
 
 # The receiver has to answer its sender; a database that takes longer than this is treated as away.
 _ANSWER_SECONDS = 1.0
 # After a failure nobody asks for so long, so that uploads keep their pace while the database is away (A4).
 _PAUSE_SECONDS = 5.0
-_ARRIVED_AT_MOST = 1000
 
 
 class LedgerOutlook:
@@ -73,19 +78,42 @@ class LedgerOutlook:
 
     def look(self, name: FileName) -> View | None:
         """As `Outlook.look` says."""
+        try:
+            return self._ask(lambda connection: self._view(connection, name))
+        except SQLAlchemyError:
+            # It answers, but the loader has yet to make its tables: no stream is known so far.
+            first = streams.FIRST_EXPECTED
+            return View(version=version_of(name.sequence, first), expected=first)
+
+    def due(self, name: FileName, since: Version, runs: Sequence[Range]) -> Version | None:
+        """As `Outlook.due` says."""
+        return self._ask(lambda connection: self._due(connection, name, since, runs))
+
+    def _ask(self, question: Callable[[Connection], T]) -> T | None:
+        """Put a question to the ledger; None if it is away, or was a moment ago.
+
+        Raises:
+            SQLAlchemyError: it answers, and the question cannot be put to it.
+        """
         if time.monotonic() < self._ask_again_at:
             return None
         try:
             with self._database.read() as connection:
-                return self._view(connection, name)
+                return question(connection)
         except SQLAlchemyError as error:
             if not passes_by_itself(error):
-                # It answers, but the loader has yet to make its tables: no stream is known so far.
-                first = streams.FIRST_EXPECTED
-                return View(version=version_of(name.sequence, first), expected=first)
+                raise
             log.warning("the ledger does not answer: %s", in_words(error), extra={"action": "look"})
             self._ask_again_at = time.monotonic() + _PAUSE_SECONDS
             return None
+
+    def _due(self, connection: Connection, name: FileName, since: Version, runs: Sequence[Range]) -> Version:
+        stream = streams.by_name(connection, stream_of(name, self._scope))
+        if stream is None:
+            return since
+        skips = streams.skips(connection, stream.id, since)
+        # Runs are given as ranges, like skips: `advance` asks only that nothing is missing.
+        return advance(since, streams.arrived(connection, stream.id, since), merge(skips, runs))
 
     def _view(self, connection: Connection, name: FileName) -> View:
         stream = streams.by_name(connection, stream_of(name, self._scope))
@@ -106,12 +134,8 @@ class LedgerOutlook:
                 holder=None if row is None else ledger.as_holder(row),
                 repeated=frozenset(fix.sha256_lf for fix in before),
             )
-        held = streams.arrived(connection, stream.id, stream.expected)
         return View(
             version=version,
             expected=stream.expected,
             holder=None if row is None else ledger.as_holder(row),
-            holder_data="" if row is None else row.data,
-            arrived=tuple(islice(held, _ARRIVED_AT_MOST)),
-            skipped=tuple(streams.skips(connection, stream.id, stream.expected)),
         )

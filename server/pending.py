@@ -2,7 +2,7 @@
 
 The receiver judges an arrival by the ledger and by these (contract A3). Most live for milliseconds; while
 the database is away they pile up, so what is asked of them must stay cheap with hundreds of thousands: the
-number that is due is found by bisection, not by counting, and of each file only its receipt's id is kept
+runs of numbers are found by bisection, not by counting, and of each file only its receipt's id is kept
 (some 300 bytes), since what the receipt says is seldom asked for.
 """
 
@@ -11,11 +11,9 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from heapq import merge
-from itertools import chain
+from itertools import chain, islice
 
 from server.names import LAST_SEQUENCE, FileName, NameRefused
-from server.outlook import View
 from server.pace import Pace
 from server.receipt import Receipt
 from server.sequence import (
@@ -24,11 +22,12 @@ from server.sequence import (
     Range,
     Scope,
     Version,
-    advance,
     stream_of,
 )
 from server.spool import Spool
 
+# Behind so many gaps nobody asks which number is due.
+_RUNS_AT_MOST = 1000
 # To look which are registered costs a listing of `new/`: at most once in so long, and at most this part of
 # the time.
 _PRUNE_SECONDS = 1.0
@@ -128,13 +127,11 @@ class Pending:
         receipts = map(self._spool.read_pending, ids)
         return [Entry.of(self._name_of(receipt), receipt) for receipt in receipts if receipt is not None]
 
-    def due(self, name: FileName, view: View) -> Version:
-        """The version that is due in a file's stream, by the ledger's view and these together."""
+    def runs(self, name: FileName, since: Version) -> list[Range]:
+        """What waits in a file's stream from a version on, as runs without a gap, ascending; some at most."""
         with self._lock:
             stream = self._streams.get(stream_of(name, self._scope))
-            runs = iter(()) if stream is None else _versions(stream, view.expected)
-            # Runs are given as ranges, like skips: `advance` asks only that nothing is missing.
-            return advance(view.expected, view.arrived, merge(view.skipped, runs))
+            return [] if stream is None else list(islice(_versions(stream, since), _RUNS_AT_MOST))
 
     def __len__(self) -> int:
         with self._lock:

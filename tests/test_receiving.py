@@ -79,6 +79,18 @@ def test_what_is_not_registered_yet_counts_for_the_reply(running: Running) -> No
     assert running.store(ORDERS, b"other").startswith("553")
 
 
+def test_what_waits_here_and_what_is_held_in_the_ledger_count_together_for_the_reply(
+    running: Running,
+) -> None:
+    running.outlook.holders |= {6: Holder("DT_0000006_KS_ORDERS.NET", State.HELD, "aa", 10, "aa")}
+    assert "held until DT_0000005 arrives" in running.store("DT_0000007_KS_ORDERS.NET", b"seven")
+    assert running.outlook.asked_again == 0, "what is due has not arrived here, so the ledger has said all"
+    running.store(ORDERS, b"five")
+    assert "held until DT_0000008 arrives" in running.store("DT_0000009_KS_ORDERS.NET", b"nine")
+    assert "it is next" in running.store("DT_0000008_KS_ORDERS.NET", b"eight")
+    assert running.outlook.asked_again == 2
+
+
 def test_with_the_database_away_files_are_accepted_all_the_same(running: Running) -> None:
     running.outlook.away = True
     reply = running.store(ORDERS, b"x")

@@ -2,6 +2,7 @@
 
 import ftplib
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from server.names import FileName
 from server.outlook import View
 from server.receipt import Receipt
 from server.receiver import Receiver
-from server.sequence import Holder, Version
+from server.sequence import Holder, Range, Version, advance
 from server.settings.ftp import Ftp
 from server.settings.source import Source
 from server.spool import Spool
@@ -24,12 +25,19 @@ class Told:
         self.away = False
         self.expected = 5
         self.holders: dict[int, Holder] = {}
+        self.asked_again = 0
 
     def look(self, name: FileName) -> View | None:
         if self.away:
             return None
         holder = self.holders.get(name.sequence)
         return View(Version(0, name.sequence), Version(0, self.expected), holder)
+
+    def due(self, _name: FileName, since: Version, runs: Sequence[Range]) -> Version | None:
+        self.asked_again += 1
+        versions = (Version(0, number) for number in sorted(self.holders))
+        held = (version for version in versions if version >= since)
+        return None if self.away else advance(since, held, runs)
 
 
 class Running:
