@@ -218,6 +218,8 @@ class Dispatcher:
         """Enter the receipts that the ledger does not know; returns how many there were."""
         ids, known = self.spool.pending_ids(), 0
         for start in range(0, len(ids), REGISTER_AT_ONCE):
+            if self.stop.is_set():
+                break
             receipts = [self.spool.read(receipt_id) for receipt_id in ids[start : start + REGISTER_AT_ONCE]]
             found = [receipt for receipt in receipts if receipt is not None]
             if not found:

@@ -97,7 +97,8 @@ class Stand:
         with ThreadPoolExecutor(PUSHERS + 1) as pool:
             for task in [pool.submit(self._die, bad_sessions), *(pool.submit(self._push, s) for s in shares)]:
                 task.result()
-        until(lambda: self._loaded() == self.sent, "all are loaded", timeout_seconds=900)
+        # To ask more often would be most of what a server does.
+        until(lambda: self._loaded() == self.sent, "all are loaded", timeout_seconds=1800, pause_seconds=1)
 
     def _push(self, numbers: range) -> None:
         with self.inbox.ftp() as session:

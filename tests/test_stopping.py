@@ -5,10 +5,14 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from signal import SIGINT, SIGTERM
+from typing import Any
 
 import pytest
 
+from server import dispatcher
+from server.intake import Intake
 from tests.support import processes
+from tests.support.inboxes import Bench
 from tests.support.running import RunningInbox, until
 
 MANY_ROWS = b"".join(b"K%07d\tname\n" % number for number in range(200_000))
@@ -85,3 +89,26 @@ def test_it_stops_though_its_spool_was_removed(inbox: RunningInbox) -> None:
         _burst(inbox, *[SIGTERM] * 20)
         assert inbox.ending(30) == 0
         assert "Traceback" not in inbox.log.read_text()
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+def test_of_many_files_that_wait_no_more_are_registered_than_were_begun(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be a hundred thousand, and whoever stops the inbox waits for it."""
+    monkeypatch.setattr(dispatcher, "REGISTER_AT_ONCE", 2)
+    for number in range(1, 6):
+        bench.arrive(f"DT_{number:07d}_KS_CATEGORY.NET", b"A\tone\n")
+    loader = bench.loader()
+    register = Intake.register
+
+    def stopped_meanwhile(*arguments: Any) -> list[str]:
+        loader.stop.set()
+        return register(*arguments)
+
+    monkeypatch.setattr(Intake, "register", stopped_meanwhile)
+    assert loader.register() == 2
+    assert len(bench.spool.pending_ids()) == 3
+    bench.work()
+    assert set(bench.states().values()) == {"loaded"}
+    assert len(bench.states()) == 5
