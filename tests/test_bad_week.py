@@ -67,6 +67,12 @@ def subject_of(letter: Got) -> str:
     return subject.strip().removeprefix("[kore-inbox] ")
 
 
+def has_subject(letter: Got, title: str) -> bool:
+    """Whether a letter is about that; a title too long for a subject, such as a deep path, ends early."""
+    subject = subject_of(letter)
+    return subject == title or (subject.endswith("…") and title.startswith(subject.removesuffix("…")))
+
+
 Scene = Generator[None, Trouble, None]
 SCENES: dict[Kind, Callable[["Week"], Scene]] = {}
 
@@ -121,8 +127,8 @@ class Week:
     def letters(self, kind: Kind, subject: str) -> tuple[list[Got], list[Got]]:
         """Those that told of an exception, and of its end."""
         title = f"{kind}: {subject}"
-        opened = [got for got in self.server.got if subject_of(got) == title]
-        over = [got for got in self.server.got if subject_of(got) == f"Over: {title}"]
+        opened = [got for got in self.server.got if has_subject(got, title)]
+        over = [got for got in self.server.got if has_subject(got, f"Over: {title}")]
         return opened, over
 
     def trouble(self, kind: Kind) -> Trouble:

@@ -370,18 +370,18 @@ def test_all_mistakes_in_the_settings_are_told_at_once(
     monkeypatch.setenv("KORE_INBOX_WEB__PORT", "ninety")
     code, _, messages = run("status")
     assert code == 2
-    assert "date_formats: Tuple" not in messages.partition("sources.fr")[2]
+    assert "date_formats: Tuple" not in messages.partition("sources.FR")[2]
     for part in (
         "ftp.prot: there is no such setting",
         "0.0.0.0",
         "`soon` is not a duration",
-        "sources.dt.encoding: `utf-7` cannot be read",
-        "sources.dt.date_formats.1: `MDYYYY` leaves open",
-        "sources.dt.thousands: `.` cannot separate thousands: it is the decimal mark",
-        "sources.es.date_formats: ",
+        "sources.DT.encoding: `utf-7` cannot be read",
+        "sources.DT.date_formats.1: `MDYYYY` leaves open",
+        "sources.DT.thousands: `.` cannot separate thousands: it is the decimal mark",
+        "sources.ES.date_formats: ",
         "load.max_lines: ",
         "inbox.min_free_disk: write a size",
-        "sources.fr.trim: write true or false",
+        "sources.FR.trim: write true or false",
         "KORE_INBOX_WEB__PORT: write a whole number",
     ):
         assert part in messages

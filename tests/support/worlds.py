@@ -1,5 +1,6 @@
 """A small inbox that is made anew, with its database, as often as a test wants to see it die."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from loaders.records import metadata
 from loaders.shapes import Catalog
 from loaders.tables import target
 from server.dispatcher import Dispatcher
+from server.pace import Pace
 from server.spool import Spool
 from tests.support.inboxes import Bench
 
@@ -112,7 +114,11 @@ class World:
 
 
 class _Loader(Dispatcher):
-    """Is told of more when it has nothing to do, and ends when there is no more."""
+    """Is told of more when it has nothing to do, and ends when there is no more, with all looked over."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reviewing._reviewed = self.reviewing._counted = Pace(math.inf)
 
     def _wait(self, nudges: int) -> None:
         later = sorted(_later(self.spool).iterdir())
