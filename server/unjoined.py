@@ -6,8 +6,10 @@ with the moment at which they were counted.
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, func, insert, select
+from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, select
 
 from loaders.shapes import Catalog, Reference, ReferenceKind
 from loaders.tables import target
@@ -31,16 +33,25 @@ def count(connection: Connection, catalog: Catalog) -> list[Unjoined]:
 
     Where it names one parent or another, such as an order or an RMA by order type, they are counted together.
     """
+    return [
+        Unjoined(table, columns, parents, sum(connection.execute(query).scalar_one() for query in queries))
+        for table, columns, parents, queries in _questions(catalog)
+    ]
+
+
+@lru_cache(maxsize=8)
+def _questions(catalog: Catalog) -> list[tuple[str, str, str, list[Select[Any]]]]:
+    """By table and columns that keep their text: the parents, and what counts the rows that name none."""
     kept: dict[tuple[str, tuple[str, ...]], list[Reference]] = {}
     for api in catalog.values():
         for reference in api.referring(ReferenceKind.KEEP):
             kept.setdefault((reference.table, reference.columns), []).append(reference)
     return [
-        Unjoined(
+        (
             table,
             _cut(", ".join(columns)),
             _cut(" or ".join(reference.parent for reference in references)),
-            sum(_count(connection, catalog, reference) for reference in references),
+            [_counting(catalog, reference) for reference in references],
         )
         for (table, columns), references in kept.items()
     ]
@@ -66,7 +77,7 @@ def record(connection: Connection, found: list[Unjoined], now: datetime) -> None
         )
 
 
-def _count(connection: Connection, catalog: Catalog, reference: Reference) -> int:
+def _counting(catalog: Catalog, reference: Reference) -> Select[Any]:
     tables = target(catalog).tables
     child, parent = tables[reference.table], tables[reference.parent]
     pairs = list(zip(reference.columns, reference.parent_key, strict=True))
@@ -74,9 +85,7 @@ def _count(connection: Connection, catalog: Catalog, reference: Reference) -> in
     named = and_(*(child.c[column].is_not(None) & (child.c[column] != "") for column, _ in pairs))
     if (when := reference.when) is not None:
         named &= child.c[when.column].in_(sorted(when.values))
-    query = select(func.count()).select_from(child).where(named, ~joined)
-    rows: int = connection.execute(query).scalar_one()
-    return rows
+    return select(func.count()).select_from(child).where(named, ~joined)
 
 
 def _cut(names: str) -> str:

@@ -1,6 +1,7 @@
 """The manual's table of faults: each row is shown by a test, each test of a fault has its row."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ def rows() -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[1:]]
 
 
-def functions_of(paths: list[Path]) -> set[str]:
-    """The names of all test functions."""
+@functools.cache
+def functions_of(folder: Path) -> set[str]:
+    """The names of all test functions in a folder and below."""
     return {
         node.name
-        for path in paths
+        for path in folder.rglob("test_*.py")
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
@@ -47,10 +49,10 @@ def test_there_is_a_table() -> None:
 def test_each_row_says_all_and_names_a_test_that_exists(row: list[str]) -> None:
     assert len(row) == 6
     assert all(row)
-    assert row[5].strip("`") in functions_of(sorted(TESTS.rglob("test_*.py")))
+    assert row[5].strip("`") in functions_of(TESTS)
 
 
 def test_each_test_of_a_fault_has_a_row() -> None:
     named = {row[5].strip("`") for row in rows()}
-    there = functions_of([*sorted((TESTS / "faults").glob("test_*.py"))])
+    there = functions_of(TESTS / "faults")
     assert there - named == BESIDE
