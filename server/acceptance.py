@@ -179,6 +179,8 @@ class Acceptance:
         note = self.sent.take_staged(user.name, old)
         if note is None:
             return Answer(550, f"{shown(old)} is not staged; there is nothing to rename.")
+        if self.uploads.as_on_disk(note) is None:
+            return Answer(550, f"{shown(old)} is gone from the inbox's disk; send it again.")
         proto = replace(note, name=new, address=address, received_at=utc_now().isoformat())
         answer = Answer(451, "")
         try:

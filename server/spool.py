@@ -205,14 +205,21 @@ class Spool:
     def open_data(self, data_id: str) -> BinaryIO:
         """A new, empty file for bytes; it fails if one is there, whatever its name might point to."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._in_use.add(data_id)
-        return os.fdopen(os.open(self.data / data_id, flags, 0o640), "w+b", buffering=0)
+        return os.fdopen(self._opened(data_id, flags), "w+b", buffering=0)
 
     def reopen_data(self, data_id: str) -> BinaryIO:
         """The bytes of an upload that was cut, to go on with; no receipt speaks of them."""
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(self._opened(data_id, flags), "r+b", buffering=0)
+
+    def _opened(self, data_id: str, flags: int) -> int:
+        # Before it is there, so that no sweep finds it unused.
         self._in_use.add(data_id)
-        return os.fdopen(os.open(self.data / data_id, flags), "r+b", buffering=0)
+        try:
+            return os.open(self.data / data_id, flags, 0o640)
+        except OSError:
+            self._in_use.discard(data_id)
+            raise
 
     def data_path(self, data_id: str) -> Path:
         """Where the bytes of an upload are."""

@@ -70,6 +70,8 @@ class Uploads:
         if refusal is not None:
             return refusal
         earlier = self._sent.take_cut(sender.user, sender.name)
+        if earlier is not None:
+            earlier = self.as_on_disk(earlier)
         if earlier is None:
             if _key(sender) in self._going_on:
                 return Answer(450, f"Another session is going on with {name}; wait for it.")
@@ -104,7 +106,11 @@ class Uploads:
         if wanted > self._inbox.max_file_size:
             limit = f"{self._inbox.max_file_size:,} bytes (max_file_size)"
             return Answer(552, f"{shown(name)} is announced to be larger than {limit}.")
-        if self._spool.free_bytes() < self._inbox.min_free_disk + wanted:
+        try:
+            free = self._spool.free_bytes()
+        except OSError as error:
+            return failure(name, error)
+        if free < self._inbox.min_free_disk + wanted:
             return Answer(452, "The inbox's disk is nearly full. Send the file again later.")
         return None
 
@@ -200,13 +206,26 @@ class Uploads:
             self.forget(replaced, but=note.data)
 
     def take_up(self, note: Receipt) -> None:
-        """As `show`, after a restart: bytes may have been cut off since the note was made, or be gone."""
+        """As `show`, after a restart."""
+        found = self.as_on_disk(note)
+        if found is not None:
+            self.show(found)
+
+    def as_on_disk(self, note: Receipt) -> Receipt | None:
+        """What is left of a staged or cut file: bytes may have been cut off since it was noted, or be gone.
+
+        Returns:
+            None if nothing is left to go on with, or to accept; the note is dropped then.
+        """
         try:
             size = self._spool.data_path(note.data).stat().st_size
         except FileNotFoundError:
+            size = None
+        if size is None or (size < note.size_bytes and not note.cut):
+            log.error("what was kept of %s is gone", shown(note.name), extra={"action": "fault"})
             self._spool.unstage(note.id)
-            return
-        self.show(replace(note, size_bytes=min(size, note.size_bytes)) if note.cut else note)
+            return None
+        return replace(note, size_bytes=min(size, note.size_bytes))
 
     def forget(self, note: Receipt, but: str = "") -> None:
         """Drop a note and its bytes. It was taken away before, so nobody accepts them meanwhile.

@@ -245,6 +245,54 @@ def test_beyond_what_is_kept_nobody_can_go_on(running: Running) -> None:
     assert accepted(running)[0] == WHOLE
 
 
+def test_where_what_was_kept_is_gone_from_the_disk_the_sender_hears_that_he_has_to_begin_anew(
+    running: Running,
+) -> None:
+    """Or a client that goes on by itself would be sent away for a day."""
+    cut(running)
+    [data] = running.came()
+    data.unlink()
+    with running.ftp() as session:
+        session.voidcmd("TYPE I")
+        with pytest.raises(ftplib.error_perm, match=r"550 Nothing of .* is kept"):
+            session.transfercmd(f"APPE {ORDERS}")
+        with pytest.raises(ftplib.error_perm, match="550"):
+            session.size(ORDERS)
+    assert running.cut() == []
+    assert running.store(ORDERS, WHOLE).startswith("226")
+
+
+def test_where_some_of_what_was_kept_is_gone_the_sender_goes_on_behind_the_rest(running: Running) -> None:
+    cut(running)
+    [data] = running.came()
+    os.truncate(data, 1000)
+    with running.ftp() as session:
+        session.voidcmd("TYPE I")
+        with pytest.raises(ftplib.error_perm, match="only 1000 bytes are kept"):
+            session.transfercmd(f"STOR {ORDERS}", len(HALF))
+        assert session.size(ORDERS) == 999
+        assert session.storbinary(f"APPE {ORDERS}", BytesIO(WHOLE[999:])).startswith("226")
+    [receipt] = running.receipts()
+    assert receipt.sha256 == hashlib.sha256(WHOLE).hexdigest()
+
+
+@pytest.mark.parametrize("left_bytes", [None, 7])
+def test_a_staged_file_of_which_bytes_are_gone_from_the_disk_is_not_accepted_by_a_rename(
+    running: Running, left_bytes: int | None
+) -> None:
+    """N6: its 250 promises what a 226 promises."""
+    assert running.store(f"{ORDERS}.tmp", WHOLE).startswith("226")
+    [data] = running.came()
+    data.unlink() if left_bytes is None else os.truncate(data, left_bytes)
+    with running.ftp() as session:
+        with pytest.raises(ftplib.error_perm, match=r"550 .* is gone from the inbox's disk; send it again"):
+            session.rename(f"{ORDERS}.tmp", ORDERS)
+        with pytest.raises(ftplib.error_perm, match="550"):
+            session.size(f"{ORDERS}.tmp")
+    assert running.receipts() == []
+    assert running.store(ORDERS, WHOLE).startswith("226")
+
+
 def test_a_plain_stor_begins_anew(running: Running) -> None:
     cut(running)
     assert running.store(ORDERS, b"another\tfile\n").startswith("226")

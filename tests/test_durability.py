@@ -312,6 +312,20 @@ def test_a_disk_that_may_only_be_read_gets_451_before_data_flows(on_disk: Runnin
         session.transfercmd(f"STOR {ORDERS}")
     disk.make_writable()
     assert on_disk.store(ORDERS, b"a\tb\n").startswith("226")
+    # Nor has it kept what was never there in mind.
+    assert on_disk.receiver.acceptance._spool.in_use == frozenset()
+
+
+def test_a_disk_that_is_gone_gets_451_before_data_flows(running: Running) -> None:
+    """A share that is not mounted, say: not even its free room can be asked for."""
+    away = running.spool.data.rename(running.spool.root / "away")
+    with running.ftp() as session:
+        session.voidcmd("TYPE I")
+        for command in (f"STOR {ORDERS}", f"APPE {ORDERS}"):
+            with pytest.raises(ftplib.error_temp, match=r"451 .*No such file or directory"):
+                session.transfercmd(command)
+    away.rename(running.spool.data)
+    assert running.store(ORDERS, DATA).startswith("226")
 
 
 def test_a_file_that_is_larger_than_the_system_lets_it_be_gets_552(running: Running) -> None:
