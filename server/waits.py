@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, select
 from server import notices, schema
 from server.config import Inbox
 from server.database import in_words, trouble
-from server.spool import Spool
+from server.spool import Spool, utc_now
 from server.states import Event, State
 from server.wording import sentence
 
@@ -75,8 +75,14 @@ def beside(spool: Spool, inbox: Inbox) -> Iterator[Wait]:
                 kept=notice.kept,
                 todo=notice.todo,
                 since=notice.first_seen,
-                again_at=notice.again_at,
+                again_at=_to_come(notice.again_at),
             )
+
+
+def _to_come(moment: datetime | None) -> datetime | None:
+    """A moment that is not over: of a child that runs again nobody waits for the start."""
+    now = utc_now().replace(tzinfo=None)
+    return None if moment is None or moment < now else moment
 
 
 def line(wait: Mapping[str, Any]) -> str:

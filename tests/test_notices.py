@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from server import notices
+from server import notices, waits
+from server.config import Inbox
 from server.notices import Noticeboard
 from server.spool import Spool
 from tests.support.running import RunningInbox, until
@@ -39,6 +40,15 @@ def test_a_trouble_keeps_its_beginning_also_over_a_new_start(
     assert notice.count == 3
     other = Noticeboard(spool, "loader").put("disk full", **SAID, again_seconds=1)
     assert (other.first_seen, other.count) == (notice.last_seen, 1)
+
+
+def test_a_try_that_is_over_is_not_promised(spool: Spool) -> None:
+    with spool.lock("serve"), spool.lock("loader"):
+        Noticeboard(spool, "loader").put("database away", **SAID, again_seconds=3600)
+        Noticeboard(spool, "serve-receiver").put("receiver ended", **SAID, again_seconds=-1)
+        told = {wait.kind: wait.again_at for wait in waits.beside(spool, Inbox())}
+    assert told["database away"] is not None
+    assert told["receiver ended"] is None
 
 
 def test_what_is_over_is_gone_and_what_cannot_be_read_is_none(spool: Spool) -> None:
