@@ -228,6 +228,7 @@ class Acceptance:
             self._spool.accept(receipt, last_look)
             _afterwards(lambda: self._pending.add(name, receipt.id))
         _afterwards(lambda: self.sent.accepted(receipt))
+        _afterwards(lambda: self.uploads.forget_cut(receipt.user, receipt.name))
         _afterwards(self._spool.nudge)
         _say("accept", sentence, receipt)
         return Answer(226, sentence)

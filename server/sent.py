@@ -52,6 +52,12 @@ class Sent:
             files[key_of(note.name)] = note
             return before
 
+    def was_accepted(self, note: Receipt) -> bool:
+        """Whether its sender has had a file of that name accepted since this one, which was cut, began."""
+        with self._lock:
+            shown = self._recent(note.user).get(key_of(note.name))
+            return shown is not None and shown.modified >= _seconds(note.started_at)
+
     def find_staged(self, user: str, name: str) -> Receipt | None:
         """The note of a staged file that is whole."""
         note = self._note(user, name)

@@ -178,17 +178,25 @@ class Uploads:
             self.drop(upload)
             return Answer(426, f"{shown(sender.name)} not accepted: {why}. Nothing was kept; send it again.")
         try:
-            self._note(upload, cut)
+            note = self._note(upload, cut)
         except OSError as error:
             self.drop(upload)
             return failure(sender.name, error)
+        # The acceptance shows its file first and forgets afterwards: one of the two sees the other.
+        if self._sent.was_accepted(note):
+            self.forget_cut(sender.user, sender.name)
+            return Answer(
+                426,
+                f"{shown(sender.name)} not accepted: {why}. Nothing of it is kept, as "
+                "a file of that name was accepted meanwhile.",
+            )
         return Answer(
             426,
             f"{shown(sender.name)} not accepted: {why}. {upload.size_bytes} bytes are kept: "
             "go on with REST or APPE from where SIZE says, or send it again.",
         )
 
-    def _note(self, upload: Upload, cut: UploadCut) -> None:
+    def _note(self, upload: Upload, cut: UploadCut) -> Receipt:
         proto = upload.make_durable()
         proved = {**upload.proofs, cut.proof: proofs.failed(cut.happened)}
         note = replace(proto, id=self._spool.new_id(proto.data), cut=cut.happened, proofs=proved)
@@ -196,6 +204,7 @@ class Uploads:
         # The old note goes before the new one is seen, and may be taken.
         self.settle(upload)
         self.show(note)
+        return note
 
     # --- notes
 
@@ -208,8 +217,11 @@ class Uploads:
     def take_up(self, note: Receipt) -> None:
         """As `show`, after a restart."""
         found = self.as_on_disk(note)
-        if found is not None:
-            self.show(found)
+        if found is None:
+            return
+        self.show(found)
+        if self._sent.was_accepted(found):
+            self.forget_cut(found.user, found.name)
 
     def as_on_disk(self, note: Receipt) -> Receipt | None:
         """What is left of a staged or cut file: bytes may have been cut off since it was noted, or be gone.
@@ -226,6 +238,12 @@ class Uploads:
             self._spool.unstage(note.id)
             return None
         return replace(note, size_bytes=min(size, note.size_bytes))
+
+    def forget_cut(self, user: str, name: str) -> None:
+        """The file has been accepted in another way: what was kept of it is good for nothing."""
+        note = self._sent.take_cut(user, name)
+        if note is not None:
+            self.forget(note)
 
     def forget(self, note: Receipt, but: str = "") -> None:
         """Drop a note and its bytes. It was taken away before, so nobody accepts them meanwhile.

@@ -381,6 +381,64 @@ def test_a_cut_file_under_a_temporary_name_cannot_be_renamed_until_it_is_whole(r
 # --- what tells a cut ------------------------------------------------------------------------------------
 
 
+def test_of_a_file_that_is_accepted_under_a_temporary_name_no_cut_upload_is_shown_any_more(
+    running: Running,
+) -> None:
+    """A12: who checks his work by SIZE would take it for lost, and `status` would call it cut."""
+    cut(running)
+    running.store(f"{ORDERS}.tmp", WHOLE)
+    with running.ftp() as session:
+        session.voidcmd("TYPE I")
+        assert session.rename(f"{ORDERS}.tmp", ORDERS).startswith("250")
+        assert session.size(ORDERS) == len(WHOLE)
+    assert running.cut() == []
+    assert len(running.came()) == 1
+
+
+def test_a_receiver_that_died_just_after_an_acceptance_shows_no_cut_upload_of_the_file(
+    tmp_path: Path,
+) -> None:
+    server = Running(tmp_path)
+    cut(server)
+    notes = server.cut()
+    data = server.came()
+    server.store(f"{ORDERS}.tmp", WHOLE)
+    with server.ftp() as session:
+        session.rename(f"{ORDERS}.tmp", ORDERS)
+    server.stop()
+    server.spool.stage(notes[0])
+    data[0].write_bytes(HALF)
+    again = Running(tmp_path)
+    with again.ftp() as session:
+        session.voidcmd("TYPE I")
+        size = session.size(ORDERS)
+    again.stop()
+    assert size == len(WHOLE)
+    assert again.cut() == []
+    assert len(again.came()) == 1
+
+
+def test_an_upload_that_is_found_cut_when_another_session_has_sent_the_file_keeps_nothing(
+    running: Running,
+) -> None:
+    """A client that lost its connection tries again at once; the inbox may see the loss much later."""
+    with running.ftp() as session:
+        session.voidcmd("TYPE I")
+        lost = session.transfercmd(f"STOR {ORDERS}")
+        lost.sendall(HALF)
+        until(lambda: any(path.stat().st_size == len(HALF) for path in running.uploads()), "it has come")
+        assert running.store(ORDERS, WHOLE).startswith("226")
+        lost.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        lost.close()
+        with pytest.raises(ftplib.error_temp, match=r"426 .* a file of that name was accepted meanwhile"):
+            session.voidresp()
+        assert session.size(ORDERS) == len(WHOLE)
+    assert running.cut() == []
+    assert len(running.came()) == 1
+    cut(running)
+    assert [note.name for note in running.cut()] == [ORDERS], "what is begun later is kept"
+
+
 def test_an_abort_cuts(running: Running) -> None:
     with running.ftp() as session:
         session.voidcmd("TYPE I")
