@@ -10,6 +10,9 @@ SIZE = "announced size"
 LAST_LINE = "last line"
 RESUMED = "resumed"
 
+# How a data connection ends of a client that has sent all, and of one that is killed.
+ORDERLY = "it was closed in order"
+
 _FAILED = "failed: "
 
 
@@ -29,6 +32,12 @@ def failure(proofs: dict[str, str]) -> tuple[str, str] | None:
         if sentence.startswith(_FAILED):
             return name, sentence.removeprefix(_FAILED)
     return None
+
+
+def is_doubtful(proofs: dict[str, str]) -> bool:
+    """Whether an orderly end is all that speaks for an upload."""
+    shown = {sentence for name, sentence in proofs.items() if name in (CONNECTION, SIZE, LAST_LINE)}
+    return not any(sentence.startswith("passed") for sentence in shown - {passed(ORDERLY)})
 
 
 def of_size(size_bytes: int, announced: int | None) -> str:

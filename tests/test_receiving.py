@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from server import users
+from server import acceptance, users
 from server.errors import InboxError
 from server.ftp.server import Server
 from server.ftp.session import Session
@@ -230,6 +230,42 @@ def test_a_reset_upload_is_not_accepted_and_its_sender_hears_so(running: Running
         assert running.accepted() == []
         assert session.storbinary(f"STOR {ORDERS}", BytesIO(b"all of it")).startswith("226")
     assert running.accepted() == [ORDERS]
+
+
+def test_a_client_whose_connections_are_closed_one_after_the_other_is_seen_to_be_gone(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, gone = threading.Event(), threading.Event()
+
+    def let_him_leave() -> None:
+        asked.set()
+        assert gone.wait(60)
+
+    monkeypatch.setattr(acceptance, "_let_him_leave", let_him_leave)
+    session = running.ftp()
+    session.voidcmd("TYPE I")
+    data = session.transfercmd(f"STOR {ORDERS}")
+    data.sendall(b"half of it")
+    data.close()
+    assert asked.wait(60)
+    session.close()
+    gone.set()
+    until(lambda: len(running.cut()) == 1, "it is kept aside")
+    assert running.accepted() == []
+
+
+def test_only_a_file_for_which_nothing_speaks_is_held_up_at_its_end(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(acceptance, "_let_him_leave", lambda: waited.append("for him"))
+    assert running.store(ORDERS, b"O1\tone\n").startswith("226")
+    with running.ftp() as session:
+        session.sendcmd("ALLO 6")
+        assert session.storbinary("STOR DT_0000006_KS_ORDERS.NET", BytesIO(b"O2\ttwo")).startswith("226")
+    assert waited == []
+    assert running.store("DT_0000007_KS_ORDERS.NET", b"O3\tthree").startswith("226")
+    assert waited == ["for him"]
 
 
 def test_a_killed_client_leaves_nothing_that_counts(

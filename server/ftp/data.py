@@ -79,7 +79,7 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
 
     def orderly_end(self) -> str:
         """What an orderly end shows: little, as a killed client's looks the same."""
-        return "it was closed in order"
+        return proofs.ORDERLY
 
     def next_bytes(self) -> bytes | None:
         """The next bytes, none at an orderly end; None if nothing has come yet.
