@@ -19,6 +19,7 @@ import pytest
 from server.certificate import make_self_signed
 from server.kinds import Kind
 from server.loading import Loading
+from server.mail.letter import LONGEST_SUBJECT
 from server.simulator import Plan, simulate
 from server.spool import Spool
 from tests.support.commands import json_of
@@ -67,10 +68,10 @@ def subject_of(letter: Got) -> str:
     return subject.strip().removeprefix("[kore-inbox] ")
 
 
-def has_subject(letter: Got, title: str) -> bool:
-    """Whether a letter is about that; a title too long for a subject, such as a deep path, ends early."""
-    subject = subject_of(letter)
-    return subject == title or (subject.endswith("…") and title.startswith(subject.removesuffix("…")))
+def title_of(kind: str, subject: str) -> str:
+    """What a letter's subject says of an exception: of a long one, such as a deep path, the beginning."""
+    title = f"{kind}: {subject}"
+    return title if len(title) <= LONGEST_SUBJECT else f"{title[:LONGEST_SUBJECT]}…"
 
 
 Scene = Generator[None, Trouble, None]
@@ -126,9 +127,9 @@ class Week:
 
     def letters(self, kind: Kind, subject: str) -> tuple[list[Got], list[Got]]:
         """Those that told of an exception, and of its end."""
-        title = f"{kind}: {subject}"
-        opened = [got for got in self.server.got if has_subject(got, title)]
-        over = [got for got in self.server.got if has_subject(got, f"Over: {title}")]
+        title = title_of(kind, subject)
+        opened = [got for got in self.server.got if subject_of(got) == title]
+        over = [got for got in self.server.got if subject_of(got) == f"Over: {title}"]
         return opened, over
 
     def trouble(self, kind: Kind) -> Trouble:
@@ -188,7 +189,7 @@ def test_in_a_bad_week_each_exception_is_mailed_found_solved_as_told_and_closed(
         past = json_of(office.run, "exceptions", "--all")
         assert {exception["kind"] for exception in past} == set(Kind)
         told = Counter(map(subject_of, server.got))
-        titles = [f"{each['kind']}: {each['subject']}" for each in past if each["kind"] != Kind.MAIL]
+        titles = [title_of(each["kind"], each["subject"]) for each in past if each["kind"] != Kind.MAIL]
         assert told == Counter([*titles, *(f"Over: {title}" for title in titles)]), "each once, and its end"
         loaded = {file["name"] for file in json_of(office.run, "files", "--state", "loaded")}
         assert loaded >= {name for name, _ in week.exports}

@@ -26,7 +26,7 @@ _POLICY = SMTP.clone(cte_type="7bit")
 MOST_TOLD = 50
 # Mail programs follow a thread by its first letters.
 _MOST_REFERENCES = 20
-_LONGEST_SUBJECT = 120
+LONGEST_SUBJECT = 120
 
 _HEADINGS: tuple[tuple[str, Callable[[Told], bool]], ...] = (
     ("New", lambda incident: not incident.told and not incident.is_over),
@@ -147,7 +147,7 @@ def _subject(planned: Planned) -> str:
         return f"Digest: {counted(len(planned.about), 'exception')}"
     incident = planned.about[0]
     about = escaped(f"{incident.kind}: {incident.subject}")
-    cut = about if len(about) <= _LONGEST_SUBJECT else f"{about[:_LONGEST_SUBJECT]}…"
+    cut = about if len(about) <= LONGEST_SUBJECT else f"{about[:LONGEST_SUBJECT]}…"
     return f"Over: {cut}" if incident.is_over else cut
 
 
