@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from loaders import dialects
 from server import half_open
+from server.errors import InboxError, TemporaryFault
 from server.same_file import SameFile, refusal
 
 # A connection that cannot be given back, because its server has gone, is not worth a traceback: whoever asks
@@ -82,6 +83,8 @@ def passes_by_itself(error: BaseException) -> bool:
 
     Of a full disk MariaDB gives the code in its text alone.
     """
+    if isinstance(error, TemporaryFault):
+        return True
     if isinstance(error, DBAPIError):
         passing = _PASSING_SQLITE if _is_sqlite(error.orig) else _PASSING_MYSQL
         passes = _code(error.orig) in passing or _met_a_full_disk(error.orig)
@@ -109,6 +112,8 @@ def trouble(error: BaseException) -> str:
     """What kind of fault passes by itself, in a word or two."""
     if is_away(error):
         return "database away"
+    if isinstance(error, TemporaryFault):
+        return error.kind
     if isinstance(error, OSError):
         return _TROUBLE_OS.get(error.errno or 0, "disk fault")
     said = getattr(error, "orig", None)
@@ -127,6 +132,8 @@ def in_words(error: BaseException) -> str:
         code, text = _code(error.orig), str(error.orig.args[-1] if error.orig.args else error.orig)
         said = text if code is None else f"{text} ({code})"
         return ". ".join(part for part in (said, remedy(error)) if part)
+    if isinstance(error, InboxError):
+        return str(error).removesuffix(".")
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)

@@ -36,7 +36,7 @@ from server.notices import Noticeboard
 from server.receipt import Receipt
 from server.reviewing import Reviewing
 from server.sequence import source_of
-from server.spool import Spool
+from server.spool import Spool, SpoolGone
 from server.states import Event, State
 from server.waves import SMALL_BYTES, Ready, groups, wave
 
@@ -107,6 +107,9 @@ class Dispatcher:
         try:
             while not self.stop.is_set():
                 try:
+                    # Empty folders in its place would look like files that have lost their bytes.
+                    if (gone := self.spool.gone()) is not None:
+                        raise gone
                     if not started:
                         prepare(self.database, self.catalog)
                         with self.database.read() as connection:
@@ -129,9 +132,11 @@ class Dispatcher:
                     started = False
                     self._renew_at = 0.0
                 except Exception as error:
-                    if not passes_by_itself(error):
+                    # Whatever fails while the spool is gone fails for that.
+                    fault = self.spool.gone() or error
+                    if not passes_by_itself(fault):
                         raise
-                    self._tell(error, away_seconds)
+                    self._tell(fault, away_seconds)
                     self.stop.wait(away_seconds)
                     away_seconds = min(away_seconds * 2, AWAY_LAST_SECONDS)
                     started = False
@@ -319,7 +324,7 @@ class Dispatcher:
                 ranks = streams.places(connection)
                 for file in files:
                     self._loading.load(connection, file, ranks, now, sayings)
-        except lease.LeaseLost:
+        except (lease.LeaseLost, SpoolGone):
             raise
         except Exception as error:
             if is_away(error) or not passes_by_itself(error):

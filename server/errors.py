@@ -36,8 +36,6 @@ class UsageError(InboxError):
 
 
 class TemporaryFault(InboxError):
-    """Something that passes by itself: it is tried again with back-off and is no operator's work."""
+    """Something that passes by itself and is tried again; `kind` says what, in a word or two."""
 
-
-class DatabaseAway(TemporaryFault):
-    """The database cannot be reached, or does not answer in time."""
+    kind = "fault"

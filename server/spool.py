@@ -46,7 +46,9 @@ class SpoolTaken(TemporaryFault):
 
 
 class SpoolGone(TemporaryFault):
-    """The spool's folders were removed while it was in use."""
+    """The spool, or a folder of it, is not there any more: somebody has removed it, or its disk is away."""
+
+    kind = "spool gone"
 
 
 class Undone(OSError):
@@ -88,6 +90,7 @@ class Spool:
         self.staged = root / "staged"
         self.new = root / "new"
         self.done = root / "done"
+        self._node: str | None = None
         self._last_id = 0
         self._id_lock = threading.Lock()
         self._unreadable: set[Path] = set()
@@ -98,8 +101,11 @@ class Spool:
         """Make what is missing.
 
         Raises:
+            SpoolGone: it was in use, and a folder that files or receipts were in is missing.
             InboxError: the place does not allow it.
         """
+        if (self.root / "node").exists() and (gone := self.gone()) is not None:
+            raise gone
         try:
             for folder in (self.data, self.refused, self.aside, self.staged, self.new, self.done):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -155,6 +161,32 @@ class Spool:
             return False
         return False
 
+    def gone(self) -> SpoolGone | None:
+        """What is missing of the spool, or None: its folders are there, and so is the name that it had."""
+        lasting = (self.root, self.data, self.staged, self.new, self.done)
+        missing = next((folder for folder in lasting if not folder.is_dir()), None)
+        if missing is None and self._node is not None and self._name() != self._node:
+            missing = self.root
+        if missing is None:
+            return None
+        if missing == self.root:
+            return SpoolGone(
+                f"The spool {self.root} has been removed, with whatever was not loaded yet.",
+                todo="If it was moved, or its disk is not there, bring it back. If it is lost, run "
+                "`kore-inbox adopt`, start the inbox again, and have the senders send again what is missing.",
+            )
+        return SpoolGone(
+            f"The folder {missing} of the spool has been removed.",
+            todo="Bring it back. If it is lost, make an empty one in its place, and have the senders send "
+            "again what is quarantined then.",
+        )
+
+    def _name(self) -> str | None:
+        try:
+            return (self.root / "node").read_text()
+        except FileNotFoundError:
+            return None
+
     def node(self) -> str:
         """The spool's name among all that could use a database; made at random once, and durable."""
         path = self.root / "node"
@@ -169,7 +201,8 @@ class Spool:
                 path.hardlink_to(aside)
             aside.unlink()
             _fsync_folder(self.root)
-        return path.read_text()
+        self._node = path.read_text()
+        return self._node
 
     def has_rebooted(self) -> bool:
         """Whether the machine was started anew since `note_boot`: what was not flushed then is lost."""
@@ -230,9 +263,12 @@ class Spool:
 
         Raises:
             FileNotFoundError: they are gone, or were never kept: then a refused file names none.
+            SpoolGone: so is more than they.
         """
         path = self.data_path(data_id)
         if not path.is_file():
+            if (gone := self.gone()) is not None:
+                raise gone
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return path.open("rb")
 
@@ -310,19 +346,8 @@ class Spool:
         return None
 
     def pending_ids(self) -> list[str]:
-        """Ids of the receipts that are not registered, oldest first.
-
-        Raises:
-            SpoolGone: somebody has removed the folder.
-        """
-        try:
-            return sorted(ids_in(self.new))
-        except FileNotFoundError:
-            raise SpoolGone(
-                f"The spool {self.root} has been removed, with whatever was not loaded yet.",
-                todo="If it was moved, or its disk is not there, bring it back. If it is lost, run "
-                "`kore-inbox adopt`, start the inbox again, and have the senders send again what is missing.",
-            ) from None
+        """Ids of the receipts that are not registered, oldest first."""
+        return sorted(ids_in(self.new))
 
     def recent(self, seconds: float, at_most: int | None = None) -> Iterator[Receipt]:
         """Receipts of the last `seconds`, oldest first, registered or not; of many, the newest `at_most`."""

@@ -24,6 +24,7 @@ NOTICED = {"loader": "loader", **{f"serve-{role}": "serve" for role in ("receive
 # What becomes of files meanwhile, by kind of trouble: a full database may be on the spool's disk.
 _KEPT = {
     **dict.fromkeys(("disk full", "disk read-only", "disk fault"), "What was accepted is kept."),
+    "spool gone": "What it holds is loaded when it is back.",
     "database full": "Files are accepted as long as the spool's disk has room, and kept there.",
 }
 _KEPT_OTHERWISE = "Files are accepted all the same, and kept in the spool."

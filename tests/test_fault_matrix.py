@@ -38,6 +38,7 @@ BESIDE = {
     "test_the_receiver_asks_a_database_that_is_away_once_in_a_while_and_not_for_each_upload",
     "test_whose_turn_it_is_to_write_needs_no_room",
     "test_what_is_swept_later_is_swept_at_last",
+    "test_what_of_the_spool_is_waited_for_is_noted",
 }
 
 

@@ -1,0 +1,92 @@
+"""The spool, or a part of it, is taken away while the loader works, or before it starts, and comes back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from server import dispatcher, notices, waits
+from server.spool import Spool, SpoolGone
+from tests.support.faults import living
+from tests.support.inboxes import Bench
+from tests.support.running import until
+
+FIRST, SECOND = "DT_0000001_KS_CATEGORY.NET", "DT_0000002_KS_CATEGORY.NET"
+
+
+@contextmanager
+def _away(path: Path) -> Iterator[None]:
+    elsewhere = path.rename(path.with_name("elsewhere"))
+    yield
+    elsewhere.rename(path)
+
+
+@pytest.fixture
+def at_work(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """An inbox whose loader has loaded one file, and does not wait long between its tries."""
+    monkeypatch.setattr(dispatcher, "AWAY_FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(dispatcher, "AWAY_LAST_SECONDS", 0.01)
+    bench.arrive(FIRST, b"A\tone\n")
+    with bench.spool.lock("loader"), living(bench):
+        until(lambda: bench.states() == {FIRST: "loaded"}, "the first is loaded")
+        yield bench
+
+
+@pytest.mark.parametrize("folder", ["", "data", "new", "done", "staged"])
+def test_a_spool_that_is_away_is_waited_for_and_goes_on_when_it_is_back(
+    at_work: Bench, caplog: pytest.LogCaptureFixture, folder: str
+) -> None:
+    with _away(at_work.spool.root / folder):
+        until(lambda: "has been removed" in caplog.text, "the loader has noticed")
+    at_work.arrive(SECOND, b"B\ttwo\n")
+    until(lambda: at_work.states() == {FIRST: "loaded", SECOND: "loaded"}, "the second is loaded")
+    until(lambda: notices.read(at_work.spool, "loader") is None, "nothing is waited for")
+
+
+def test_an_empty_spool_in_the_place_of_the_one_that_is_away_is_not_taken_for_it(
+    at_work: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = at_work.spool.root
+    with _away(root):
+        Spool(root).create()
+        until(lambda: f"{root} has been removed" in caplog.text, "the loader has noticed")
+        root.rename(root.with_name("the empty one"))
+    at_work.arrive(SECOND, b"B\ttwo\n")
+    until(lambda: at_work.states() == {FIRST: "loaded", SECOND: "loaded"}, "the second is loaded")
+
+
+def test_what_of_the_spool_is_waited_for_is_noted(at_work: Bench) -> None:
+    with _away(at_work.spool.data):
+        until(lambda: notices.read(at_work.spool, "loader") is not None, "it is noted")
+        notice = notices.read(at_work.spool, "loader")
+    assert notice is not None
+    assert notice.kind == "spool gone"
+    assert f"{at_work.spool.data} of the spool has been removed" in notice.happened
+    assert notice.kept == waits.kept("spool gone")
+
+
+@pytest.mark.parametrize("folder", ["", "data"])
+def test_a_file_that_was_to_be_loaded_while_the_spool_is_away_is_not_taken_for_one_without_bytes(
+    bench: Bench, folder: str
+) -> None:
+    bench.arrive(FIRST, b"A\tone\n")
+    loader = bench.loader()
+    loader.register()
+    files = loader._cut_wave()
+    with _away(bench.spool.root / folder), pytest.raises(SpoolGone):
+        loader._load_group(files)
+    bench.work()
+    assert bench.states() == {FIRST: "loaded"}
+
+
+def test_nothing_is_made_anew_in_place_of_a_folder_with_bytes_or_receipts(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.create()
+    spool.node()
+    for folder in (spool.data, spool.new, spool.done, spool.staged):
+        with _away(folder):
+            with pytest.raises(SpoolGone, match=f"The folder {folder} of the spool has been removed"):
+                Spool(tmp_path).create()
+            assert not folder.exists()
+    Spool(tmp_path).create()
