@@ -64,9 +64,11 @@ def _answer(cursor: Any, statement: str, _parameters: Any, context: Any) -> bool
         for packet in options[_PACKETS]:
             connection.write_packet(packet)
     finally:
-        # Without an end the connection could be used for nothing else, not even for going back.
-        connection.write_packet(b"")
-        cursor.rowcount = connection._read_query_result()
+        # Without an end the connection could be used for nothing else, not even for going back. One that is
+        # lost has none.
+        if connection.open:
+            connection.write_packet(b"")
+            cursor.rowcount = connection._read_query_result()
     return True
 
 

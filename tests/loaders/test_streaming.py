@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from loaders import dialects
 from loaders.dialects import Upsert, ValuesAltered, Winner, streaming
 from loaders.dialects import mariadb as dialect
-from server.database import Database
+from server.database import Database, is_away
 from tests.loaders.store import Store, customer
 from tests.support.mariadb import PrivateMariaDB
 
@@ -220,6 +220,29 @@ def test_a_server_that_asks_for_a_file_by_itself_gets_nothing(database: Database
         with pytest.raises(RuntimeError, match="local_infile option is false"):
             connection.exec_driver_sql("LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE things (code)")
         connection.invalidate()
+    with database.read() as connection:
+        assert held(connection) == []
+
+
+def test_a_connection_that_is_lost_in_mid_stream_is_told_as_such(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also to what ends the stream in any case: it must not fail in a way that hides it."""
+    with database.engine.connect() as connection:
+        thread = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+
+        def packets(_: Any) -> Iterator[bytes]:
+            yield b"A\t\\N\t\\N\t\\N\t\\N\t1\t1\t1\t1\n"
+            with database.engine.connect() as another:
+                another.exec_driver_sql(f"KILL CONNECTION {thread}")
+            # What is sent until the client sees it.
+            while True:
+                yield b"B\n" * 1000
+
+        monkeypatch.setattr(streaming, "_packets", packets)
+        with pytest.raises(DBAPIError) as failed:
+            dialects.run(connection, upsert(), [thing("A")])
+        assert is_away(failed.value)
     with database.read() as connection:
         assert held(connection) == []
 
