@@ -47,7 +47,7 @@ class Acks:
     """The answers of one spool. Methods raise OSError as the file system does."""
 
     def __init__(self, spool: Spool) -> None:
-        self._root = spool.root / "acks"
+        self._root = spool.acks
         self._aside = spool.aside
 
     # --- for the loader, of which there is one
@@ -60,7 +60,8 @@ class Acks:
         try:
             aside.rename(path)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # Of its source alone: the spool may be away.
+            path.parent.mkdir(exist_ok=True)
             aside.rename(path)
 
     def remove(self, answer: Answer) -> None:

@@ -96,8 +96,13 @@ class Inbox:
             SettingsError: the settings cannot be used.
             LedgerLost: the ledger knows nothing of what is in the spool, unless it `may_be_lost`.
             AnotherSpool: the ledger belongs to another spool, unless it may be `any_spool`.
+            SpoolGone: the ledger's spool is not in its place.
         """
-        inbox = cls.beside(conf, waiting)
+        inbox = cls._of(conf, waiting, timeout_seconds=30)
+        if any_spool:
+            inbox.spool.create()
+        else:
+            home.settle(inbox.database, inbox.spool)
         inbox._prepare(may_be_lost=may_be_lost, any_spool=any_spool)
         return inbox
 
@@ -105,7 +110,7 @@ class Inbox:
     def beside(
         cls, conf: Path, waiting: Callable[[str], None] | None = None, timeout_seconds: float = 30
     ) -> "Inbox":
-        """The same without asking the database anything.
+        """The same without asking the database anything, of a spool that is there.
 
         Args:
             conf: the settings folder.
@@ -114,10 +119,16 @@ class Inbox:
 
         Raises:
             SettingsError: the settings cannot be used.
+            SpoolGone: the spool is not there, or not yet.
         """
+        inbox = cls._of(conf, waiting, timeout_seconds)
+        inbox.spool.enter()
+        return inbox
+
+    @classmethod
+    def _of(cls, conf: Path, waiting: Callable[[str], None] | None, timeout_seconds: float) -> "Inbox":
         settings = load_settings(conf)
         spool = Spool(settings.inbox.spool)
-        spool.create()
         database = Database(settings.database_url, timeout_seconds=timeout_seconds)
         return cls(settings, spool, database, load_catalog(settings), waiting, conf)
 

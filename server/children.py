@@ -42,7 +42,7 @@ def load(settings: Settings, stop: threading.Event) -> None:
     os.nice(_LOADER_NICENESS)
     spare_garbage_collector()
     spool = Spool(settings.inbox.spool)
-    spool.create()
+    spool.enter()
     catalog = load_catalog(settings)
     with spool.lock("loader"):
         database = Database(settings.database_url, cache_kib=LOADING_CACHE_KIB)
@@ -53,7 +53,7 @@ def load(settings: Settings, stop: threading.Event) -> None:
 def send_mail(settings: Settings, stop: threading.Event) -> None:
     """The mailer's life."""
     spool = Spool(settings.inbox.spool)
-    spool.create()
+    spool.enter()
     with spool.lock("mailer"):
         mailer.run(settings, spool, stop)
 

@@ -108,8 +108,7 @@ class Dispatcher:
             while not self.stop.is_set():
                 try:
                     # Empty folders in its place would look like files that have lost their bytes.
-                    if (gone := self.spool.gone()) is not None:
-                        raise gone
+                    self.spool.must_be_there()
                     if not started:
                         prepare(self.database, self.catalog)
                         with self.database.read() as connection:

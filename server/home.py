@@ -6,12 +6,14 @@ folder that is moved takes its name along; a spool that is lost is given up by a
 """
 
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Row, insert, inspect, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from server import lease, ledger, schema
-from server.database import Database
+from server.database import Database, is_away
 from server.errors import InboxError, UsageError
 from server.spool import Spool
 
@@ -31,6 +33,36 @@ class AnotherSpool(InboxError):
             "For a second inbox, set a database of its own ([database] url). If the other spool is lost for "
             "good, run `kore-inbox adopt`.",
         )
+
+
+def settle(database: Database, spool: Spool) -> None:
+    """Make a spool where there is none, unless the ledger has one.
+
+    While the database is away the spool is made: files are accepted all the same (contract A4).
+
+    Raises:
+        AnotherSpool: it has one elsewhere.
+        SpoolGone: it has one here, which is not there.
+    """
+    if not spool.is_made and (home := _find(database)) is not None:
+        if home.place != str(spool.root.resolve()):
+            raise AnotherSpool(spool, home.place)
+        spool.must_be_there()
+    spool.create()
+
+
+def _find(database: Database) -> Row[Any] | None:
+    if database.is_sqlite and not Path(database.place).exists():
+        return None
+    try:
+        with database.read() as connection:
+            if not inspect(connection).has_table(_home.name):
+                return None
+            return connection.execute(select(_home)).one_or_none()
+    except DBAPIError as error:
+        if not is_away(error):
+            raise
+        return None
 
 
 def claim(database: Database, spool: Spool) -> None:

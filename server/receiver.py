@@ -64,7 +64,7 @@ class Receiver:
             pair = Pair.of(self._settings.ftp)
             certificate = None if pair is None else Certificate(pair)
             spool = Spool(self._settings.inbox.spool)
-            spool.create()
+            spool.enter()
             undo.enter_context(spool.lock())
             users = Users(self._conf)
             self.acceptance = Acceptance(spool, self._settings, self._outlook, self._known_apis)

@@ -45,10 +45,15 @@ class SpoolTaken(TemporaryFault):
     """Another process has the role on this spool; it may be about to end."""
 
 
-class SpoolGone(TemporaryFault):
+class SpoolGone(TemporaryFault, OSError):
     """The spool, or a folder of it, is not there any more: somebody has removed it, or its disk is away."""
 
     kind = "spool gone"
+
+    def __init__(self, happened: str, *, todo: str) -> None:
+        super().__init__(happened, todo=todo)
+        # For senders, who need not know where it is.
+        self.strerror = "the inbox's spool is not there"
 
 
 class Undone(OSError):
@@ -76,7 +81,7 @@ _UNREADABLE = (
 
 
 class Spool:
-    """The folders of one inbox.
+    """The folders of one inbox; `create` it or `enter` it before anything else.
 
     Methods that write raise OSError as the file system does; nothing is half done then: a receipt is in
     `new/` or it is not.
@@ -90,6 +95,8 @@ class Spool:
         self.staged = root / "staged"
         self.new = root / "new"
         self.done = root / "done"
+        self.acks = root / "acks"
+        self._node_path = root / "node"
         self._node: str | None = None
         self._last_id = 0
         self._id_lock = threading.Lock()
@@ -98,26 +105,94 @@ class Spool:
         self._in_use: set[str] = set()
 
     def create(self) -> None:
-        """Make what is missing.
+        """Make what is missing, and `enter`.
 
         Raises:
             SpoolGone: it was in use, and a folder that files or receipts were in is missing.
             InboxError: the place does not allow it.
         """
-        if (self.root / "node").exists() and (gone := self.gone()) is not None:
-            raise gone
+        if self.is_made:
+            self.enter()
         try:
-            for folder in (self.data, self.refused, self.aside, self.staged, self.new, self.done):
+            for folder in (self.data, self.refused, self.aside, self.staged, self.new, self.done, self.acks):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o750)
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(self.root / "nudge", 0o600)
+            # Last, so that whatever has a name has all the rest.
+            if not self.is_made:
+                self._name_it()
         except OSError as error:
             raise InboxError(
                 f"The spool {self.root} cannot be made: {error.strerror}.",
                 todo="Name a place that may be written to ([inbox] spool).",
             ) from error
+        self.enter()
+
+    def enter(self) -> None:
+        """Begin to use a spool that is there; from then on no other in its place is taken for it.
+
+        Raises:
+            SpoolGone: it is not there.
+        """
+        self.must_be_there()
+        self._node = self.node()
         # What is registered next must sort after what waits, even when the clock was set back meanwhile.
         self._last_id = max((int(name[:16], 16) for name in ids_in(self.new)), default=0)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it was ever made, for all that is seen in its place."""
+        return self._node_path.exists()
+
+    def must_be_there(self) -> None:
+        """Raise SpoolGone unless this is the spool that was entered, and its folders are there."""
+        gone = self.gone()
+        if gone is not None:
+            raise gone
+
+    def gone(self) -> SpoolGone | None:
+        """What is missing of the spool; None if all is well."""
+        try:
+            name = self.node()
+        except FileNotFoundError:
+            name = None
+        if name is None or self._node not in (None, name):
+            return SpoolGone(
+                f"The spool {self.root} is not there"
+                + (". " if name is None else ", another one is in its place. ")
+                + "A new inbox makes it when it is started.",
+                todo="If it was moved, or its disk is away, bring it back. If it is lost, stop the inbox, "
+                "run `kore-inbox adopt`, start it again, and have the senders send again what is missing.",
+            )
+        lasting = (self.data, self.staged, self.new, self.done)
+        missing = next((folder for folder in lasting if not folder.is_dir()), None)
+        if missing is None:
+            return None
+        return SpoolGone(
+            f"The folder {missing} of the spool is not there.",
+            todo="Bring it back. If it is lost, make an empty one in its place, and have the senders send "
+            "again what is quarantined then.",
+        )
+
+    def node(self) -> str:
+        """The spool's name among all that could use a database.
+
+        Raises:
+            FileNotFoundError: there is no spool.
+        """
+        return self._node_path.read_text()
+
+    def _name_it(self) -> None:
+        """Make its name at random, durable, and whole: others could have a part of it."""
+        aside = self.aside / f"node-{secrets.token_hex(4)}"
+        with aside.open("x") as handle:
+            handle.write(secrets.token_hex(16))
+            handle.flush()
+            os.fsync(handle.fileno())
+        with contextlib.suppress(FileExistsError):
+            self._node_path.hardlink_to(aside)
+        aside.unlink()
+        _fsync_folder(self.root)
 
     def lock(self, role: str = "receiver", timeout_seconds: float = 5.0) -> BinaryIO:
         """Take a role on this spool, until the returned file is closed or the process ends.
@@ -160,49 +235,6 @@ class Spool:
         except FileNotFoundError:
             return False
         return False
-
-    def gone(self) -> SpoolGone | None:
-        """What is missing of the spool, or None: its folders are there, and so is the name that it had."""
-        lasting = (self.root, self.data, self.staged, self.new, self.done)
-        missing = next((folder for folder in lasting if not folder.is_dir()), None)
-        if missing is None and self._node is not None and self._name() != self._node:
-            missing = self.root
-        if missing is None:
-            return None
-        if missing == self.root:
-            return SpoolGone(
-                f"The spool {self.root} has been removed, with whatever was not loaded yet.",
-                todo="If it was moved, or its disk is not there, bring it back. If it is lost, run "
-                "`kore-inbox adopt`, start the inbox again, and have the senders send again what is missing.",
-            )
-        return SpoolGone(
-            f"The folder {missing} of the spool has been removed.",
-            todo="Bring it back. If it is lost, make an empty one in its place, and have the senders send "
-            "again what is quarantined then.",
-        )
-
-    def _name(self) -> str | None:
-        try:
-            return (self.root / "node").read_text()
-        except FileNotFoundError:
-            return None
-
-    def node(self) -> str:
-        """The spool's name among all that could use a database; made at random once, and durable."""
-        path = self.root / "node"
-        if not path.exists():
-            # Whole or not at all: whoever died before it was written would leave a name that all share.
-            aside = self.aside / f"node-{secrets.token_hex(4)}"
-            with aside.open("x") as handle:
-                handle.write(secrets.token_hex(16))
-                handle.flush()
-                os.fsync(handle.fileno())
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(aside)
-            aside.unlink()
-            _fsync_folder(self.root)
-        self._node = path.read_text()
-        return self._node
 
     def has_rebooted(self) -> bool:
         """Whether the machine was started anew since `note_boot`: what was not flushed then is lost."""
@@ -267,8 +299,7 @@ class Spool:
         """
         path = self.data_path(data_id)
         if not path.is_file():
-            if (gone := self.gone()) is not None:
-                raise gone
+            self.must_be_there()
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return path.open("rb")
 
@@ -395,8 +426,9 @@ class Spool:
 
     def has_registered(self) -> bool:
         """Whether a ledger has ever registered anything."""
-        with os.scandir(self.done) as entries:
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.done) as entries:
             return next(entries, None) is not None
+        return False
 
     def nudge(self) -> None:
         """Wake the loader, if one listens; a nudge that is lost costs a second, never a file."""
@@ -455,6 +487,8 @@ class Spool:
                 handle.write(json.dumps(vars(receipt), ensure_ascii=False).encode())
                 handle.flush()
                 os.fsync(handle.fileno())
+            # Its data would be in the other one.
+            self.must_be_there()
             last_look()
             aside.rename(folder / receipt.id)
         except BaseException:

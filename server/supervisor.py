@@ -15,7 +15,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server import home
 from server.config import Settings
+from server.database import Database
 from server.errors import InboxError
 from server.notices import Noticeboard
 from server.process import CANNOT_RUN, log_to_stderr
@@ -122,11 +124,14 @@ def serve(conf: Path, settings: Settings) -> None:
 
     Raises:
         SpoolTaken: another inbox runs on the spool.
+        AnotherSpool, SpoolGone: see `home.settle`.
         InboxError: a child cannot run, or the spool cannot be made.
     """
     log_to_stderr(settings.log.level)
     spool = Spool(settings.inbox.spool)
-    spool.create()
+    database = Database(settings.database_url)
+    home.settle(database, spool)
+    database.close()
     stop = asked_to_stop()
     roles = [role for role in ROLES if role != "mailer" or settings.mail.is_on]
     children = [_Child(role, conf, Noticeboard(spool, f"serve-{role}")) for role in roles]

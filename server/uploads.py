@@ -107,6 +107,7 @@ class Uploads:
             limit = f"{self._inbox.max_file_size:,} bytes (max_file_size)"
             return Answer(552, f"{shown(name)} is announced to be larger than {limit}.")
         try:
+            self._spool.must_be_there()
             free = self._spool.free_bytes()
         except OSError as error:
             return failure(name, error)

@@ -26,7 +26,7 @@ BAD = f"A\tone\nB\t{LONG}\n".encode()
 
 
 def _files(bench: Bench) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (bench.spool.root / "acks").glob("*/*")}
+    return {path.name: path.read_bytes() for path in (bench.spool.acks).glob("*/*")}
 
 
 def _ack(bench: Bench, name: str = NAME) -> dict[str, str]:
@@ -145,7 +145,7 @@ def test_what_a_power_cut_took_of_the_answers_is_written_anew(
 ) -> None:
     bench.arrive(NAME, b"A\tone\n")
     bench.work()
-    path = bench.spool.root / "acks" / "DT" / f"{NAME}.ack"
+    path = bench.spool.acks / "DT" / f"{NAME}.ack"
     path.write_bytes(b"")
     bench.work()
     assert path.read_bytes() == b"", "nothing is written without a reason"
@@ -159,12 +159,14 @@ def test_what_a_power_cut_took_of_the_answers_is_written_anew(
 def test_answers_that_the_disk_refuses_hold_up_no_load(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (bench.spool.root / "acks").write_text("in the way")
+    bench.spool.acks.rmdir()
+    bench.spool.acks.write_text("in the way")
     bench.arrive(NAME, b"A\tone\n")
     bench.work()
     assert bench.states() == {NAME: "loaded"}
     assert "answers in /acks cannot be written" in caplog.text
-    (bench.spool.root / "acks").unlink()
+    bench.spool.acks.unlink()
+    bench.spool.acks.mkdir()
     bench.work()
     assert _ack(bench)["state"] == "loaded"
 
@@ -174,7 +176,7 @@ def test_answers_are_kept_for_the_time_of_retention(bench: Bench) -> None:
     bench.arrive(NAME, b"A\tone\n")
     bench.arrive(old, b"B\ttwo\n")
     bench.work()
-    os.utime(bench.spool.root / "acks" / "DT" / f"{old}.ack", (0, 0))
+    os.utime(bench.spool.acks / "DT" / f"{old}.ack", (0, 0))
     bench.work(inbox=Inbox(spool=bench.spool.root, retention=60))
     assert set(_files(bench)) == {f"{NAME}.ack"}
 

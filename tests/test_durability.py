@@ -322,7 +322,7 @@ def test_a_disk_that_is_gone_gets_451_before_data_flows(running: Running) -> Non
     with running.ftp() as session:
         session.voidcmd("TYPE I")
         for command in (f"STOR {ORDERS}", f"APPE {ORDERS}"):
-            with pytest.raises(ftplib.error_temp, match=r"451 .*No such file or directory"):
+            with pytest.raises(ftplib.error_temp, match=r"451 .*the inbox's spool is not there"):
                 session.transfercmd(command)
     away.rename(running.spool.data)
     assert running.store(ORDERS, DATA).startswith("226")

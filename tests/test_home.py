@@ -5,13 +5,15 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from sqlalchemy import make_url
 
 from server import home, schema
 from server.admin import Decision
+from server.database import Database
 from server.dispatcher import Dispatcher
 from server.errors import UsageError
 from server.home import AnotherSpool
-from server.spool import Spool
+from server.spool import Spool, SpoolGone
 from tests.support.inboxes import Bench
 from tests.support.running import RunningInbox, until
 
@@ -92,6 +94,29 @@ def test_a_ledger_whose_spool_is_lost_goes_on_with_another_when_a_person_says_so
     }
 
 
+def test_no_spool_is_made_in_the_place_of_one_that_the_ledger_knows(bench: Bench, tmp_path: Path) -> None:
+    home.settle(bench.database, bench.spool)
+    home.claim(bench.database, bench.spool)
+    elsewhere = Spool(tmp_path / "elsewhere")
+    with pytest.raises(AnotherSpool, match=f"last seen as {bench.spool.root}"):
+        home.settle(bench.database, elsewhere)
+    bench.spool.root.rename(tmp_path / "away")
+    # What a disk that is away leaves behind.
+    bench.spool.root.mkdir()
+    with pytest.raises(SpoolGone, match=f"The spool {bench.spool.root} is not there"):
+        home.settle(bench.database, Spool(bench.spool.root))
+    assert list(bench.spool.root.iterdir()) == []
+    assert not elsewhere.root.exists()
+
+
+def test_a_spool_is_made_for_a_ledger_that_has_none(database_url: str, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    database = Database(make_url(database_url))
+    home.settle(database, spool)
+    database.close()
+    assert spool.is_made
+
+
 def test_no_spool_is_given_up_while_an_inbox_works_on_it(bench: Bench, tmp_path: Path) -> None:
     home.claim(bench.database, bench.spool)
     bench.loader()
@@ -116,6 +141,10 @@ def test_a_second_inbox_with_a_spool_of_its_own_says_so_and_ends(
         first.push(NAME, b"A\tone\n")
         until(lambda: first.states() == {NAME: "loaded"}, "it is loaded")
         second = RunningInbox(tmp_path / "second", url)
+        said = second.command("serve", code=1)
+        assert f"The ledger belongs to another spool, last seen as {first.spool}" in said
+        assert not second.spool.exists()
+        Spool(second.spool).create()
         said = second.command("serve", code=1)
         assert f"The ledger belongs to another spool, last seen as {first.spool}" in said
         assert "The loader cannot run, so the inbox ends" in said

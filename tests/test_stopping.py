@@ -84,7 +84,7 @@ def test_it_stops_though_its_spool_was_removed(inbox: RunningInbox) -> None:
         inbox.push("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
         until(lambda: "loaded" in inbox.states().values(), "receiver and loader are at work")
         shutil.rmtree(inbox.spool.rename(inbox.spool.with_name("removed")))
-        until(lambda: "has been removed" in inbox.log.read_text(), "the loader has noticed")
+        until(lambda: "is not there" in inbox.log.read_text(), "the loader has noticed")
         _burst(inbox, *[SIGTERM] * 20)
         assert inbox.ending(30) == 0
         said = inbox.log.read_text()

@@ -1,16 +1,19 @@
 """The spool, or a part of it, is taken away while the loader works, or before it starts, and comes back."""
 
+import ftplib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from server import dispatcher, notices, waits
+from server import dispatcher, home, notices, waits
+from server.admin import Inbox
 from server.spool import Spool, SpoolGone
 from tests.support.faults import living
 from tests.support.inboxes import Bench
-from tests.support.running import until
+from tests.support.receiving import Running
+from tests.support.running import RunningInbox, until
 
 FIRST, SECOND = "DT_0000001_KS_CATEGORY.NET", "DT_0000002_KS_CATEGORY.NET"
 
@@ -38,7 +41,7 @@ def test_a_spool_that_is_away_is_waited_for_and_goes_on_when_it_is_back(
     at_work: Bench, caplog: pytest.LogCaptureFixture, folder: str
 ) -> None:
     with _away(at_work.spool.root / folder):
-        until(lambda: "has been removed" in caplog.text, "the loader has noticed")
+        until(lambda: "is not there" in caplog.text, "the loader has noticed")
     at_work.arrive(SECOND, b"B\ttwo\n")
     until(lambda: at_work.states() == {FIRST: "loaded", SECOND: "loaded"}, "the second is loaded")
     until(lambda: notices.read(at_work.spool, "loader") is None, "nothing is waited for")
@@ -50,7 +53,8 @@ def test_an_empty_spool_in_the_place_of_the_one_that_is_away_is_not_taken_for_it
     root = at_work.spool.root
     with _away(root):
         Spool(root).create()
-        until(lambda: f"{root} has been removed" in caplog.text, "the loader has noticed")
+        said = f"{root} is not there, another one is in its place"
+        until(lambda: said in caplog.text, "the loader has noticed")
         root.rename(root.with_name("the empty one"))
     at_work.arrive(SECOND, b"B\ttwo\n")
     until(lambda: at_work.states() == {FIRST: "loaded", SECOND: "loaded"}, "the second is loaded")
@@ -62,7 +66,7 @@ def test_what_of_the_spool_is_waited_for_is_noted(at_work: Bench) -> None:
         notice = notices.read(at_work.spool, "loader")
     assert notice is not None
     assert notice.kind == "spool gone"
-    assert f"{at_work.spool.data} of the spool has been removed" in notice.happened
+    assert f"{at_work.spool.data} of the spool is not there" in notice.happened
     assert notice.kept == waits.kept("spool gone")
 
 
@@ -83,10 +87,58 @@ def test_a_file_that_was_to_be_loaded_while_the_spool_is_away_is_not_taken_for_o
 def test_nothing_is_made_anew_in_place_of_a_folder_with_bytes_or_receipts(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.create()
-    spool.node()
     for folder in (spool.data, spool.new, spool.done, spool.staged):
         with _away(folder):
-            with pytest.raises(SpoolGone, match=f"The folder {folder} of the spool has been removed"):
+            with pytest.raises(SpoolGone, match=f"The folder {folder} of the spool is not there"):
                 Spool(tmp_path).create()
             assert not folder.exists()
     Spool(tmp_path).create()
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Running]:
+    running = Running(tmp_path)
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize("in_its_place", [False, True], ids=["nothing in its place", "an empty one"])
+def test_nothing_is_accepted_while_the_spool_is_away(receiver: Running, in_its_place: bool) -> None:
+    root = receiver.spool.root
+    with _away(root):
+        if in_its_place:
+            Spool(root).create()
+        # Before a byte is sent.
+        with receiver.ftp() as session, pytest.raises(ftplib.error_temp, match=f"451 {FIRST} not accepted: "):
+            session.transfercmd(f"STOR {FIRST}")
+        if in_its_place:
+            assert Spool(root).pending_ids() == []
+            root.rename(root.with_name("the empty one"))
+    assert receiver.store(FIRST, b"A\tone\n").startswith("226 ")
+    assert receiver.accepted() == [FIRST]
+
+
+def test_an_upload_during_which_the_spool_goes_is_not_accepted_into_another(receiver: Running) -> None:
+    root = receiver.spool.root
+    with receiver.ftp() as session:
+        session.voidcmd("TYPE I")
+        with session.transfercmd(f"STOR {FIRST}") as connection:
+            connection.sendall(b"A\tone\n")
+            until(lambda: bool(receiver.came()), "it has come")
+            away = root.rename(root.with_name("away"))
+            Spool(root).create()
+        with pytest.raises(ftplib.error_temp, match=f"451 {FIRST} not accepted: "):
+            session.voidresp()
+    for place in (root, away):
+        assert Spool(place).pending_ids() == []
+        assert list(Spool(place).aside.iterdir()) == []
+        assert list(Spool(place).staged_receipts()) == []
+
+
+def test_a_command_makes_no_spool_in_the_place_of_one_that_is_away(tmp_path: Path) -> None:
+    inbox = RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}")
+    home.claim(Inbox.open(inbox.conf).database, Spool(inbox.spool))
+    with _away(inbox.spool):
+        for command in ("status", "files"):
+            assert f"The spool {inbox.spool} is not there." in inbox.command(command, code=1)
+        assert not inbox.spool.exists()

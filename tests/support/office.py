@@ -23,10 +23,12 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from loaders.shapes import Catalog
 from server import ledger, users
 from server import spool as spool_module
-from server.admin import Inbox
 from server.apis import load_catalog
+from server.config import Settings, load_settings
+from server.database import Database
 from server.dispatcher import Dispatcher
 from server.mail.mailer import Mailer
 from server.outlook import LedgerOutlook
@@ -91,17 +93,15 @@ class Office:
         self._session: ftplib.FTP | None = None
         # Of a machine's own disk nothing is expected.
         patch.setattr(Spool, "free_bytes", lambda _: ROOM_BYTES)
-        # Of the catalog that comes with the program one is enough, with the tables that are made of it.
-        patch.setattr(
-            "server.admin.load_catalog",
-            lambda settings: load_catalog(settings) if settings.catalog.folder else CATALOG,
-        )
+        patch.setattr("server.admin.load_catalog", _catalog)
         patch.chdir(folder)
         self._open()
+        self.bench.spool.create()
 
     def _open(self) -> None:
-        inbox = Inbox.beside(self.conf)
-        self.bench = Bench(inbox.settings, inbox.spool, inbox.database, inbox.catalog)
+        settings = load_settings(self.conf)
+        database = Database(settings.database_url)
+        self.bench = Bench(settings, Spool(settings.inbox.spool), database, _catalog(settings))
 
     def __enter__(self) -> "Office":
         return self
@@ -230,3 +230,8 @@ class Office:
         by_kind = {exception["kind"]: exception for exception in found}
         assert len(by_kind) == len(found), found
         return by_kind
+
+
+def _catalog(settings: Settings) -> Catalog:
+    """Of the catalog that comes with the program one is enough, with the tables that are made of it."""
+    return load_catalog(settings) if settings.catalog.folder else CATALOG

@@ -62,6 +62,7 @@ class Running:
             sources=sources or {},
         )
         self.spool = Spool(folder / "spool")
+        Spool(settings.inbox.spool).create()
         self.receiver = Receiver(settings, conf, self.outlook, lambda: frozenset({"ORDERS", "CATEGORY"}))
         self.receiver.start()
         self.thread = threading.Thread(target=self.receiver.serve_forever)
