@@ -13,10 +13,13 @@ from sqlalchemy import text
 from loaders.records import metadata
 from loaders.shapes import Catalog
 from loaders.tables import target
+from server.config import Settings
 from server.dispatcher import Dispatcher
 from server.pace import Pace
 from server.spool import Spool
 from tests.support.inboxes import Bench
+
+_A_DAY_SECONDS = 86_400.0
 
 some_or_all_steps = pytest.mark.parametrize(
     "thorough",
@@ -58,7 +61,7 @@ class World:
         then: Sequence[Arrival] = (),
     ) -> Self:
         """With files that are there at the beginning, and some that come when these are loaded."""
-        bench = Bench.make(folder / "origin", url)
+        bench = Bench.make(folder / "origin", url, _patient)
         later = _later(bench.spool)
         later.mkdir()
         for files in (then, first):
@@ -126,6 +129,13 @@ class _Loader(Dispatcher):
             receipt.rename(self.spool.new / receipt.name)
         if not later:
             self.stop.set()
+
+
+def _patient(settings: Settings) -> Settings:
+    """All lives begin with the same files, which are old in the last ones: nobody is to be told of it."""
+    sequence = settings.sequence.model_copy(update={"gap_alert_after": _A_DAY_SECONDS})
+    dispatch = settings.dispatch.model_copy(update={"backlog_alert_after": _A_DAY_SECONDS})
+    return settings.model_copy(update={"sequence": sequence, "dispatch": dispatch})
 
 
 def copy_spool(old: Path, new: Path) -> None:
