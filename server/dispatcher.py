@@ -96,6 +96,7 @@ class Dispatcher:
         self._owner = self.spool.node()
         self._notices = Noticeboard(self.spool, "loader")
         self._renew_at = 0.0
+        self._has_led = False
 
     # --- the process ---------------------------------------------------------------------------------
 
@@ -373,11 +374,14 @@ class Dispatcher:
             now = lease.database_now(connection)
             if not lease.take(connection, self._owner, self._token, now, LEASE_SECONDS):
                 return False
+        self._has_led = True
         self._renew_at = clock + RENEW_SECONDS
         return True
 
     def _give_back_lease(self) -> None:
-        """Let a loader that stands by go on at once."""
+        """Let a loader that stands by go on at once; who has never had it has nothing to give back."""
+        if not self._has_led:
+            return
         try:
             with self.database.write("giving back the lease") as connection:
                 lease.take(connection, self._owner, self._token, lease.database_now(connection), 0)

@@ -8,11 +8,17 @@ from signal import SIGINT, SIGTERM
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
-from server import dispatcher
+from server import dispatcher, lease
+from server.config import Settings
+from server.database import Database
+from server.dispatcher import LEASE_SECONDS, Dispatcher
 from server.intake import Intake
+from server.spool import Spool
 from tests.support import processes
 from tests.support.inboxes import Bench
+from tests.support.prepared import CATALOG
 from tests.support.running import RunningInbox, until
 
 MANY_ROWS = b"".join(b"K%07d\tname\n" % number for number in range(200_000))
@@ -90,6 +96,29 @@ def test_it_stops_though_its_spool_was_removed(inbox: RunningInbox) -> None:
         said = inbox.log.read_text()
         assert "Traceback" not in said
         assert "is started again" not in said
+
+
+def test_a_loader_that_is_stopped_before_there_are_tables_has_nothing_to_say(
+    tmp_path: Path, new_database: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = Spool(tmp_path / "spool")
+    spool.create()
+    loader = Dispatcher(Settings(), spool, Database(make_url(new_database())), CATALOG)
+    loader.stop.set()
+    loader.run()
+    assert caplog.messages == []
+
+
+def test_a_loader_that_is_stopped_lets_another_one_go_on_at_once(bench: Bench) -> None:
+    loader = bench.loader()
+    with bench.database.write("a test") as connection:
+        now = lease.database_now(connection)
+        assert not lease.take(connection, "another node", "another life", now, LEASE_SECONDS)
+    loader.stop.set()
+    loader.run()
+    with bench.database.write("a test") as connection:
+        now = lease.database_now(connection)
+        assert lease.take(connection, "another node", "another life", now, LEASE_SECONDS)
 
 
 @pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
