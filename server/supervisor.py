@@ -133,11 +133,15 @@ def serve(conf: Path, settings: Settings) -> None:
     home.settle(database, spool)
     database.close()
     stop = asked_to_stop()
-    roles = [role for role in ROLES if role != "mailer" or settings.mail.is_on]
-    children = [_Child(role, conf, Noticeboard(spool, f"serve-{role}")) for role in roles]
+    boards = {role: Noticeboard(spool, f"serve-{role}") for role in ROLES}
+    idle = set() if settings.mail.is_on else {"mailer"}
+    children = [_Child(role, conf, boards[role]) for role in ROLES if role not in idle]
     # One lock for the whole inbox, so that a second one is told once, before it has started anything.
     with spool.lock("serve"):
         log.info("starting", extra={"action": "start"})
+        # Else what is not run any more would be told of for ever: it will never have lived well.
+        for role in idle:
+            boards[role].clear()
         try:
             while not stop.wait(_LOOK_SECONDS):
                 for child in children:
