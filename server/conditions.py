@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 from loaders import records
 from loaders.cycles import find_cycles
 from loaders.shapes import Catalog
-from server import fixes, gaps, ledger, refused_rows, schema, streams
+from server import fixes, gaps, ledger, notices, refused_rows, schema, streams
 from server.certificate import WARNING, Pair
 from server.config import Settings
 from server.kinds import Kind
@@ -59,8 +59,15 @@ _NAMED_KEYS = 10
 _LOOKED_AT = 100
 # What was too little disk is enough again with so much more, or an incident would open and close by turns.
 _ENOUGH_AGAIN = 1.1
-# From so many failed tries on a file, or a mail, is worth a person's look.
+# So many failed tries on a file, or a mail, or at keeping a child alive, are worth a person's look.
 _MANY_TRIES = 3
+
+# By child: what becomes of what is under way while it ends again and again.
+_WHILE_IT_ENDS = {
+    "receiver": "What was accepted is kept; senders who do not get in try again.",
+    "loader": "Files are accepted all the same, and kept in the spool.",
+    "mailer": "Mail waits in the ledger.",
+}
 
 Rule = Callable[[Facts], Iterator[Condition]]
 
@@ -364,6 +371,28 @@ def _certificate(facts: Facts) -> Iterator[Condition]:
     )
 
 
+def crash_loops(spool: Spool) -> Iterator[Condition]:
+    """The children that end again and again, as the supervisor notes them in the spool.
+
+    Not for rules alone: it may be the loader, which goes by them.
+    """
+    for role in notices.ROLES:
+        notice = notices.read(spool, notices.of_child(role))
+        if notice is not None and notice.count >= _MANY_TRIES:
+            yield Condition(
+                kind=Kind.CRASH_LOOP,
+                subject=role,
+                happened=f"The {role} ends again and again, and has not lived for a minute in between.",
+                kept=_WHILE_IT_ENDS[role],
+                todo=f'The log says why, each time above "the {role} ended". Mend that; the next start, of '
+                "which `kore-inbox status` tells, comes by itself.",
+            )
+
+
+def _crash_loops(facts: Facts) -> Iterator[Condition]:
+    return crash_loops(facts.spool)
+
+
 def _mail(facts: Facts) -> Iterator[Condition]:
     mail = schema.mail
     query = select(func.count(), func.max(mail.c.error)).where(
@@ -398,5 +427,6 @@ RULES: tuple[Rule, ...] = (
     _silence,
     _disk,
     _certificate,
+    _crash_loops,
     _mail,
 )

@@ -21,9 +21,10 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from loaders.shapes import Catalog
-from server import absence, gaps, home, hours, journal, lease, ledger, streams, waits
+from server import absence, gaps, home, hours, incidents, journal, lease, ledger, streams, waits
 from server.acknowledging import Acknowledging
 from server.acks import Acks
+from server.conditions import crash_loops
 from server.config import Settings
 from server.database import Database, in_words, is_away, passes_by_itself, trouble
 from server.intake import Intake, set_aside, strangers
@@ -185,6 +186,8 @@ class Dispatcher:
         self._journal.append(missed)
         with self._transaction("recovering") as (connection, now):
             absence.record(connection, self.spool, self.settings, now)
+            # Of itself too, which may not live until it reviews.
+            incidents.add(connection, crash_loops(self.spool), now)
             for name, rank in streams.rank_anew(connection, self._rank, now):
                 log.warning(
                     "%s ranks %d now; rows that are in keep their writers until `kore-inbox replay --loaded`",

@@ -4,7 +4,7 @@
 what is gone is closed. So nothing has to remember to close one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -36,6 +36,24 @@ def review(facts: Facts) -> None:
             again = {"last_seen": now, "count": _incident.c.count + 1, **said}
             connection.execute(update(_incident).where(_incident.c.id == row.id).values(again))
     _close(connection, [row.id for key, row in known.items() if key not in wrong], now)
+
+
+def not_open(connection: Connection, found: Iterable[Condition]) -> list[Condition]:
+    """Those of which there is no open incident."""
+    known = {(row.kind, row.subject) for row in connection.execute(_open())}
+    return [each for each in found if (each.kind, each.subject[:_LONGEST_SUBJECT]) not in known]
+
+
+def add(connection: Connection, found: Iterable[Condition], now: datetime) -> None:
+    """Open what is not open yet, and close nothing: for what cannot wait until a loader reviews.
+
+    Args:
+        connection: in a write transaction, in which no loader reviews.
+        found: what is wrong.
+        now: UTC.
+    """
+    for each in not_open(connection, found):
+        connection.execute(insert(_incident).values(**_columns(each, now)))
 
 
 def record_past(

@@ -22,4 +22,5 @@ class Kind(StrEnum):
     DATABASE_AWAY = "database away"
     DISK_LOW = "disk low"
     CERTIFICATE = "certificate"
+    CRASH_LOOP = "crash loop"
     MAIL = "mail"

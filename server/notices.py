@@ -1,6 +1,7 @@
 """What a process has to say while the database cannot be told, kept in the spool (contract E1, L9).
 
-    ROLE.notice   what the process of that role waits for; there is none while all is well
+    ROLE.notice         what the process of that role waits for; there is none while all is well
+    serve-ROLE.notice   what the supervisor has to say of that process, which has ended
 
 A notice is an incident in all but its place: `status` reads it whether the database answers or not. It is
 only a hint, like the nudge: a disk that does not take it is seen by whoever looks at the disk.
@@ -16,6 +17,9 @@ from pathlib import Path
 from server.spool import Spool, utc_now
 
 log = logging.getLogger("server.notices")
+
+# The supervisor's children.
+ROLES = ("receiver", "loader", "mailer")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class Noticeboard:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
                 self._is_clear = True
+
+
+def of_child(role: str) -> str:
+    """Under which role the supervisor's notice of a child is kept."""
+    return f"serve-{role}"
 
 
 def read(spool: Spool, role: str) -> Notice | None:

@@ -1,9 +1,10 @@
 """`serve`: receiver, loader and mailer as child processes, started, watched, and stopped in order.
 
-A child that dies is started again, after a pause that grows while it keeps dying. One that says at its first
-start that it cannot run (a port that is taken, say) ends them all: whoever started the inbox is there to read
-why. On SIGTERM or SIGINT the receiver stops first, so that nothing new arrives, then the loader, which
-finishes what it is loading, then the mailer, which runs only if mail is on.
+A child that dies is started again, after a pause that grows while it keeps dying; by what is noted of it in
+the spool people come to know (`conditions.crash_loops`). One that says at its first start that it cannot run
+(a port that is taken, say) ends them all: whoever started the inbox is there to read why. On SIGTERM or
+SIGINT the receiver stops first, so that nothing new arrives, then the loader, which finishes what it is
+loading, then the mailer, which runs only if mail is on.
 """
 
 import logging
@@ -19,14 +20,12 @@ from server import home
 from server.config import Settings
 from server.database import Database
 from server.errors import InboxError
-from server.notices import Noticeboard
+from server.notices import ROLES, Noticeboard, of_child
 from server.process import CANNOT_RUN, log_to_stderr
 from server.spool import Spool
 from server.stopping import asked_to_stop
 
 log = logging.getLogger("server.supervisor")
-
-ROLES = ("receiver", "loader", "mailer")
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LAST_PAUSE_SECONDS = 30.0
@@ -133,7 +132,7 @@ def serve(conf: Path, settings: Settings) -> None:
     home.settle(database, spool)
     database.close()
     stop = asked_to_stop()
-    boards = {role: Noticeboard(spool, f"serve-{role}") for role in ROLES}
+    boards = {role: Noticeboard(spool, of_child(role)) for role in ROLES}
     idle = set() if settings.mail.is_on else {"mailer"}
     children = [_Child(role, conf, boards[role]) for role in ROLES if role not in idle]
     # One lock for the whole inbox, so that a second one is told once, before it has started anything.

@@ -19,7 +19,7 @@ from server.states import Event, State
 from server.wording import sentence
 
 # Whose notices there are, and by which lock of the spool one sees that they are not of yesterday.
-NOTICED = {"loader": "loader", **{f"serve-{role}": "serve" for role in ("receiver", "loader", "mailer")}}
+NOTICED = {"loader": "loader", **{notices.of_child(role): "serve" for role in notices.ROLES}}
 
 # What becomes of files meanwhile, by kind of trouble: a full database may be on the spool's disk.
 _KEPT = {

@@ -367,6 +367,14 @@ def _make_certificate(conf: Path, days_old: int) -> None:
     make_self_signed(certificate, key, datetime.now(UTC) - timedelta(days=days_old))
 
 
+@scene(Kind.CRASH_LOOP)
+def the_loader_ends_at_every_start(week: Week) -> Scene:
+    board = week.office.dies_at_every_start("loader")
+    week.office.mail()
+    yield
+    board.clear()
+
+
 @scene(Kind.MAIL)
 def the_mail_server_takes_nothing(week: Week) -> Scene:
     week.server.answer_data = lambda: "451 4.3.0 try later"

@@ -9,13 +9,14 @@ import pytest
 from pydantic import ByteSize
 from sqlalchemy import Table, select, update
 
-from server import incidents, schema
+from server import incidents, schema, views
 from server.admin import Decision
 from server.certificate import make_self_signed
 from server.conditions import Facts
 from server.config import Dispatch, Load, Sequence, Settings
 from server.kinds import Kind
 from server.ledger import now_utc
+from server.notices import Noticeboard, of_child
 from server.settings.ftp import Ftp, Tls
 from server.settings.source import Source
 from server.spool import Spool
@@ -184,6 +185,38 @@ def test_a_certificate_is_told_of_thirty_days_before_its_end(bench: Bench, tmp_p
     key.unlink()
     make_self_signed(certificate, key, datetime.now(UTC))
     assert who.open() == {}
+
+
+def _ends(bench: Bench, role: str, times: int) -> Noticeboard:
+    """What the supervisor notes of a child that ends again and again."""
+    board = Noticeboard(bench.spool, of_child(role))
+    for _ in range(times):
+        board.put(f"{role} ended", subject=role, happened="It ended.", kept="", todo="", again_seconds=1)
+    return board
+
+
+def test_a_child_that_ends_again_and_again_is_one_until_it_lives(bench: Bench) -> None:
+    who = Operator(bench)
+    _ends(bench, "receiver", 2)
+    assert who.open() == {}
+    _ends(bench, "receiver", 1)
+    found = who.open()["crash loop"]
+    assert (found.subject, found.source) == ("receiver", None)
+    board = _ends(bench, "receiver", 100)
+    assert who.open()["crash loop"]._mapping["count"] == 1, "it is not told of each time"
+    board.clear()
+    assert who.open() == {}
+
+
+def test_a_loader_that_ends_before_it_has_reviewed_has_written_down_that_it_does(bench: Bench) -> None:
+    board = _ends(bench, "loader", 3)
+    for _ in range(2):
+        bench.loader()
+        with bench.database.read() as connection:
+            [found] = views.incidents(connection, closed=False)
+        assert (found["kind"], found["subject"], found["count"]) == ("crash loop", "loader", 1)
+    board.clear()
+    assert Operator(bench).open() == {}
 
 
 def test_the_manual_has_every_kind_of_exception() -> None:

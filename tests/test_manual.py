@@ -570,6 +570,16 @@ def the_mail_server_comes_back(office: Office) -> Scene:
     assert subjects == ["Test", f"rejected rows: {name(1)}", f"Over: rejected rows: {name(1)}"]
 
 
+@follows("A process ends again and again", 1)
+def the_loader_ends_at_every_start(office: Office) -> Scene:
+    is_due(office, 17)
+    board = office.dies_at_every_start("loader")
+    office.bench.loader()
+    with office.bench.spool.lock("serve"):
+        assert "waits (loader ended)" in (yield)
+    board.clear()
+
+
 @follows("The certificate ends", 1)
 def the_certificate_is_renewed(office: Office) -> Scene:
     (office.folder / "renewed").mkdir()

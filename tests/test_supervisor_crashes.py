@@ -16,6 +16,7 @@ import pytest
 
 from server import supervisor
 from server.config import Inbox, Settings
+from server.notices import ROLES
 from tests.support import processes
 from tests.support.running import until
 from tests.support.steps import Death, Forked
@@ -41,7 +42,7 @@ def _starts(conf: Path, role: str) -> int:
 
 def _life(conf: Path, settings: Settings, step: int | None = None) -> Death | None:
     """Until receiver and loader have been started, and the receiver once more; then it is told to stop."""
-    for role in supervisor.ROLES:
+    for role in ROLES:
         (conf / role).unlink(missing_ok=True)
     child = Forked(partial(supervisor.serve, conf, settings), step)
     until(

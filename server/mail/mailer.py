@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from server import absence
+from server import absence, incidents, lease
+from server.conditions import crash_loops
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
 from server.kinds import Kind
@@ -77,6 +78,7 @@ class Mailer:
             self._is_prepared = is_prepared(self.database)
             if not self._is_prepared:
                 return
+        self.open_crash_loops()
         self.enqueue()
         self.send()
         if now_utc() >= self._forget_at:
@@ -108,6 +110,19 @@ class Mailer:
             self._absence_at = now + _ABSENCE_AGAIN
         else:
             self._absence_told.write_text(since)
+
+    def open_crash_loops(self) -> None:
+        """Write down which child ends again and again: if it is the loader, it may not get so far itself."""
+        found = list(crash_loops(self.spool))
+        if not found:
+            return
+        with self.database.read() as connection:
+            if not incidents.not_open(connection, found):
+                return
+        with self.database.write("telling which child ends again and again") as connection:
+            lease.exclude_loader(connection)
+            # Looked for again: a loader that lives well may just have closed it.
+            incidents.add(connection, crash_loops(self.spool), now_utc())
 
     def enqueue(self) -> None:
         """Queue a letter for whatever people have yet to be told."""

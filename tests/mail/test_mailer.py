@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
-from server import schema
+from server import lease, schema
 from server.admin import Decision
 from server.certificate import make_self_signed
 from server.errors import InboxError, UsageError
 from server.kinds import Kind
 from server.mail import desk, queue
 from server.mail.mailer import Mailer
-from server.notices import Noticeboard
+from server.notices import Noticeboard, of_child
 from server.settings.mail import Mail, Security
 from tests.support.inboxes import Bench, replace_settings
 from tests.support.smtp import Got, MailServer
@@ -270,6 +270,40 @@ def test_that_the_database_is_away_is_mailed_from_the_spool_and_its_end_from_the
     with post.bench.database.read() as connection:
         [row] = connection.execute(schema.incident.select())
     assert (row.kind, row.first_seen, row.open) == ("database away", notice.first_seen, None)
+
+
+def test_that_the_loader_ends_again_and_again_is_mailed_though_it_never_gets_to_say_so(post: Post) -> None:
+    """E1: what is wrong is else looked for by the loader."""
+    board = Noticeboard(post.bench.spool, of_child("loader"))
+    words = {"subject": "loader", "happened": "It ended.", "kept": "All is kept.", "todo": "Wait."}
+
+    def mailed() -> list[str]:
+        board.put("loader ended", **words, again_seconds=1)
+        before = len(post.server.got)
+        post.mailer().work()
+        return [got.message["Subject"] for got in post.server.got[before:]]
+
+    assert [mailed() for _ in range(4)] == [[], [], ["[kore-inbox] crash loop: loader"], []]
+    board.clear()
+    [over] = post.work()
+    assert over.message["Subject"] == "[kore-inbox] Over: crash loop: loader"
+
+
+def test_a_crash_loop_that_is_over_in_the_meantime_is_not_opened_again(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Noticeboard(post.bench.spool, of_child("loader"))
+    for _ in range(3):
+        board.put("loader ended", subject="", happened="", kept="", todo="", again_seconds=1)
+    exclude = lease.exclude_loader
+
+    def over_before(connection: Connection) -> None:
+        exclude(connection)
+        board.clear()
+
+    monkeypatch.setattr(lease, "exclude_loader", over_before)
+    post.mailer().work()
+    assert post.incident_kinds() == []
 
 
 # --- connections ---

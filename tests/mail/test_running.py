@@ -46,6 +46,24 @@ def test_what_is_wrong_with_a_file_finds_its_person_while_the_inbox_runs(
     assert [(letter["purpose"], letter["attempts"]) for letter in sent] == [("opened", 1), ("over", 1)]
 
 
+def test_a_loader_that_cannot_begin_any_more_finds_its_person(tmp_path: Path, server: MailServer) -> None:
+    with _inbox(tmp_path, server.port) as inbox:
+        inbox.push(NAME.format(1), b"A\tone\n")
+        until(lambda: "loaded" in inbox.states().values(), "it is at work")
+        # The settings are spoilt while it runs, and then the loader dies: it cannot read them any more.
+        toml = inbox.conf / "inbox.toml"
+        settings = toml.read_text()
+        toml.write_text("a mistake")
+        inbox.kill("loader")
+        until(lambda: len(server.got) == 1, "the mail is there")
+        inbox.push(NAME.format(2), b"B\ttwo\n")
+        toml.write_text(settings)
+        until(lambda: list(inbox.states().values()) == ["loaded"] * 2, "it was started again")
+        [exception] = inbox.ask("exceptions")
+    assert server.got[0].message["Subject"] == "[kore-inbox] crash loop: loader"
+    assert (exception["kind"], exception["subject"]) == ("crash loop", "loader")
+
+
 def test_a_mail_server_that_never_answers_holds_up_neither_a_load_nor_the_end(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, _inbox(tmp_path, silent.getsockname()[1]) as inbox:
         inbox.push(NAME.format(1), b"A\tone\n\tno key\n")

@@ -24,13 +24,14 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from loaders.shapes import Catalog
-from server import ledger, users
+from server import ledger, supervisor, users
 from server import spool as spool_module
 from server.apis import load_catalog
 from server.config import Settings, load_settings
 from server.database import Database
 from server.dispatcher import Dispatcher
 from server.mail.mailer import Mailer
+from server.notices import Noticeboard, of_child
 from server.outlook import LedgerOutlook
 from server.receiver import Receiver
 from server.spool import Spool
@@ -172,6 +173,14 @@ class Office:
         self.patch.setattr(loader, "_tell", tell_and_end)
         loader.run()
         self.mail()
+
+    def dies_at_every_start(self, role: str) -> Noticeboard:
+        """What the supervisor notes of a child that does; whoever clears it has let the child live."""
+        board = Noticeboard(self.bench.spool, of_child(role))
+        child = supervisor._Child(role, self.conf, board)
+        for _ in range(3):
+            child._tell("exit code 1")
+        return board
 
     @contextmanager
     def without_database(self) -> Iterator[None]:

@@ -18,9 +18,10 @@ from unittest.mock import patch
 
 from sqlalchemy import make_url
 
-from server import cli, ledger, supervisor, users
+from server import cli, ledger, users
 from server.database import Database
 from server.migrate import is_prepared
+from server.notices import ROLES
 from server.simulator import Server
 from server.states import State
 
@@ -103,7 +104,7 @@ class RunningInbox:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
-        until(lambda: not any(map(self._children, supervisor.ROLES)), "its children have ended")
+        until(lambda: not any(map(self._children, ROLES)), "its children have ended")
         self.start()
 
     def runs(self, role: str) -> bool:
