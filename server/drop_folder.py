@@ -16,13 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 from server import proofs
 from server.acceptance import Acceptance
 from server.answers import Answer, failure, shown
-from server.drop_reasons import READING, SUFFIX, Look, Reasons
+from server.drop_reasons import MAKING, READING, SUFFIX, Look, Reasons
 from server.names import is_temporary
 from server.settings.drop_folder import DropFolders
 from server.upload import Sender, TooLarge, Upload
@@ -125,6 +126,7 @@ class DropFolder:
                 return self._take(name, look)
         except Changed:
             self._seen.pop(name, None)
+            self._accepted.pop(name, None)
         except OSError as error:
             fate = "is accepted, but cannot be put away" if name in self._accepted else "cannot be taken"
             return f"{_shown(name)} {fate} ({_why(error)})"
@@ -215,26 +217,60 @@ class DropFolder:
         """Move an accepted original out of the way, or delete it.
 
         Raises:
-            Changed: another file came under the name meanwhile, which nobody has accepted.
+            Changed: another file came under the name meanwhile, which nobody has accepted. It is in its
+                place, or beside it as NAME.2 if a third one has that.
             OSError: the share does not allow it; it is tried again.
         """
         taken = self._folder / TAKEN
         taken.mkdir(exist_ok=True)
         if taken.is_symlink():
             raise NotADirectoryError(0, f"{TAKEN} is a link")
-        path, number = taken / name, 1
-        while os.path.lexists(path):
-            number += 1
-            path = taken / f"{name}.{number}"
-        (self._folder / name).rename(path)
+        original = self._folder / name
+        if Look.of(original.lstat()) != look:
+            raise Changed
+        path = _move(original, taken)
         del self._accepted[name]
         if Look.of(path.lstat()) != look:
-            path.rename(self._folder / name)
+            back = _move(path, self._folder, name)
+            if back.name != name:
+                log.warning(
+                    "%s came anew while it was put away, and then once more: the one between is %s now",
+                    _shown(name),
+                    _shown(back.name),
+                    extra={"action": "drop_folder"},
+                )
             raise Changed
         if self._settings.originals == "delete":
             path.unlink()
         for mark in self._marks:
             (self._folder / f"{name}{mark}").unlink(missing_ok=True)
+
+
+def _move(file: Path, folder: Path, name: str = "") -> Path:
+    """Move a file to the first of NAME, NAME.2, NAME.3 … that is free in a folder; overwrites nothing.
+
+    A rename alone would, and hard links, which would not, are unknown to many shares. So the name is taken
+    first, by an empty file that only one can make.
+
+    Args:
+        file: to be moved.
+        folder: on the same share.
+        name: as which; its own unless it is given.
+    """
+    wanted = name or file.name
+    for number in count(1):
+        path = folder / (wanted if number == 1 else f"{wanted}.{number}")
+        with suppress(FileExistsError):
+            os.close(os.open(path, MAKING, 0o644))
+            break
+    try:
+        file.rename(path)
+    except OSError:
+        # Unless it is moved all the same: an answer may be lost on the network.
+        if not path.lstat().st_size:
+            path.unlink()
+        raise
+    return path
 
 
 def _shown(name: str) -> str:

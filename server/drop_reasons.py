@@ -13,7 +13,7 @@ from pathlib import Path
 SUFFIX = ".reason"
 
 READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_MAKING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+MAKING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _LONGEST = 1 << 16
 _SEEN = "seen:"
@@ -47,6 +47,8 @@ class Reasons:
     def write(self, name: str, reason: str, look: Look) -> None:
         """Say beside a file why it is not taken; what cannot be written is remembered.
 
+        What somebody else has written there stays: FileExistsError.
+
         Args:
             name: of the file.
             reason: a sentence.
@@ -55,9 +57,10 @@ class Reasons:
         self._looks[name] = look
         self._unwritten[name] = reason
         path = self._folder / f"{name}{SUFFIX}"
-        # Never into what is there, which may be a link.
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, _MAKING, 0o644), "w", encoding="utf-8") as file:
+        if self._read(name) is not None or _says_nothing(path):
+            # Never into what is there, which may be a link.
+            path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, MAKING, 0o644), "w", encoding="utf-8") as file:
             file.write(
                 f"{reason}\n"
                 "It is tried again when it has changed, or when this file is removed.\n"
@@ -80,18 +83,30 @@ class Reasons:
 
     def _look(self, name: str) -> Look | None:
         """As what a file was refused; None if the reason beside it is none of ours."""
-        if name not in self._looks:
-            with suppress(OSError, ValueError, IndexError):
-                with os.fdopen(os.open(self._folder / f"{name}{SUFFIX}", READING), "rb") as file:
-                    last = file.read(_LONGEST).decode("utf-8").splitlines()[-1]
-                word, size, mtime = last.split(" ")
-                if word == _SEEN:
-                    self._looks[name] = Look(int(size), int(mtime))
+        if name not in self._looks and (look := self._read(name)) is not None:
+            self._looks[name] = look
         return self._looks.get(name)
+
+    def _read(self, name: str) -> Look | None:
+        with suppress(OSError, ValueError, IndexError):
+            with os.fdopen(os.open(self._folder / f"{name}{SUFFIX}", READING), "rb") as file:
+                last = file.read(_LONGEST).decode("utf-8").splitlines()[-1]
+            word, size, mtime = last.split(" ")
+            if word == _SEEN:
+                return Look(int(size), int(mtime))
+        return None
 
     def forget(self, name: str) -> None:
         """The file is taken, or gone: so goes the reason, if it is ours."""
         self._unwritten.pop(name, None)
-        if self._look(name) is not None:
+        self._looks.pop(name, None)
+        if self._read(name) is not None:
             (self._folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
-            self._looks.pop(name, None)
+
+
+def _says_nothing(path: Path) -> bool:
+    """Whether a link lies there, or an empty file, as a crash leaves it."""
+    with suppress(FileNotFoundError):
+        facts = path.lstat()
+        return stat.S_ISLNK(facts.st_mode) or (stat.S_ISREG(facts.st_mode) and not facts.st_size)
+    return False

@@ -1,8 +1,11 @@
 """Files that are left in a folder (contract A11): real files, and a clock that the test moves."""
 
+import errno
 import os
 import shutil
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -216,7 +219,7 @@ def test_a_reason_that_cannot_be_written_is_said_and_the_file_not_tried_again(pl
     place.leave("orders.txt")
     (place.folder / "orders.txt.reason").mkdir()
     for _ in range(3):
-        assert place.settle() == "orders.txt cannot be taken (Is a directory)"
+        assert place.settle() == "orders.txt cannot be taken (File exists)"
     assert len(place.came()) == 1
     (place.folder / "orders.txt.reason").rmdir()
     assert place.settle() == ""
@@ -328,6 +331,79 @@ def test_another_file_that_comes_under_the_name_meanwhile_is_not_put_away(
         place.settle()
     assert place.there() == {ORDERS}
     assert (place.folder / ORDERS).read_bytes() == ROW * 3
+
+
+def between(patch: pytest.MonkeyPatch, *, before: Callable[[Path], Any], after: Callable[[], Any]) -> None:
+    """Have something happen before and after a file is moved to `taken/`; it is told as what."""
+    rename = Path.rename
+
+    def rename_among_others(self: Path, target: Path) -> Path:
+        if target.parent.name != "taken":
+            return rename(self, target)
+        before(target)
+        moved = rename(self, target)
+        after()
+        return moved
+
+    patch.setattr(Path, "rename", rename_among_others)
+
+
+def test_a_name_that_another_inbox_takes_at_the_last_moment_is_not_overwritten(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def takes(target: Path) -> None:
+        with suppress(FileExistsError), target.open("xb") as file:
+            file.write(b"of another\n")
+            others.append(target)
+
+    others: list[Path] = []
+    between(monkeypatch, before=takes, after=lambda: None)
+    place.leave(ORDERS)
+    place.settle()
+    kept = sorted(path.read_bytes() for path in (place.folder / "taken").iterdir())
+    assert kept == sorted([ROW, *(b"of another\n" for _ in others)])
+
+
+def test_what_came_while_a_file_was_put_away_overwrites_nothing_on_its_way_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.leave(ORDERS)
+    between(
+        monkeypatch,
+        before=lambda _: place.leave(ORDERS, b"second\n"),
+        after=lambda: place.leave(ORDERS, b"the third\n"),
+    )
+    place.settle()
+    contents = {path.name: path.read_bytes() for path in place.folder.iterdir() if path.is_file()}
+    assert contents == {ORDERS: b"the third\n", f"{ORDERS}.2": b"second\n"}
+    place.settle()
+    assert (place.folder / f"{ORDERS}.2.reason").exists(), "nobody has to find it by chance"
+
+
+def test_a_move_that_fails_leaves_nothing_behind(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    place.leave(ORDERS)
+    with monkeypatch.context() as patch:
+        between(patch, before=refuse, after=lambda: None)
+        assert place.settle() == f"{ORDERS} is accepted, but cannot be put away (Permission denied)"
+        assert place.there() == {ORDERS}
+    assert (place.look(), place.there()) == ("", {f"taken/{ORDERS}"})
+
+
+def test_what_somebody_else_has_written_in_the_place_of_a_reason_stays(place: Place) -> None:
+    told = "orders.txt cannot be taken (File exists)"
+    wrong = place.leave("orders.txt")
+    note = place.leave("orders.txt.reason", b"Ask Anna before you touch this.\n")
+    assert (place.settle(), place.settle(), len(place.came())) == (told, told, 1)
+    wrong.unlink()
+    assert (place.settle(), note.read_bytes()) == ("", b"Ask Anna before you touch this.\n")
+    place.leave("orders.txt")
+    assert (place.settle(), note.read_bytes()) == (told, b"Ask Anna before you touch this.\n")
+    note.write_bytes(b"")
+    assert place.settle() == "", "a crash leaves it so"
+    assert note.read_text().startswith("orders.txt refused: ")
 
 
 def test_a_last_line_that_was_cut_gets_time_to_come(place: Place) -> None:
