@@ -1,61 +1,23 @@
-"""The threads that look at the drop folders, and what is wrong with these (contract A11).
+"""The threads that look at the drop folders (contract A11).
 
 They belong to the receiver: acceptance has one memory of what waits under a number, and the spool one
 receiver. Each folder has a thread of its own, because a share that hangs must not keep the others waiting.
 """
 
-import json
 import logging
 import threading
 from pathlib import Path
-from typing import Any
 
 from server.acceptance import Acceptance
 from server.config import Settings
 from server.drop_folder import DropFolder
-from server.spool import Spool, utc_now
+from server.drop_troubles import Troubles
+from server.spool import Spool
 
 log = logging.getLogger("server.drop_folder")
 
 # A thread that a share keeps for longer ends with the process.
 _PATIENCE_SECONDS = 10.0
-
-
-class Troubles:
-    """What is wrong with each folder, in the log and, for `status`, in the spool; safe in any thread."""
-
-    def __init__(self, spool: Spool) -> None:
-        self._path = spool.root / "drop_folder.json"
-        self._lock = threading.Lock()
-        self._known: dict[str, dict[str, str]] = {}
-
-    def clear(self) -> None:
-        """Nothing is known to be wrong."""
-        self._path.unlink(missing_ok=True)
-
-    def report(self, folder: Path, trouble: str) -> None:
-        """Say what is wrong with a folder, or with nothing that it is well, once until it changes."""
-        with self._lock:
-            before = self._known.get(str(folder))
-            if (before["trouble"] if before else "") == trouble:
-                return
-            if trouble:
-                since = before["since"] if before else utc_now().isoformat(timespec="seconds")
-                self._known[str(folder)] = {"trouble": trouble, "since": since}
-                log.warning("drop folder %s: %s", folder, trouble, extra={"action": "drop_folder"})
-            else:
-                del self._known[str(folder)]
-                log.info("drop folder %s is well again", folder, extra={"action": "drop_folder"})
-            aside = self._path.with_name(f"{self._path.name}.tmp")
-            aside.write_text(json.dumps(self._known), encoding="utf-8")
-            aside.replace(self._path)
-
-
-def read_troubles(spool: Spool) -> list[dict[str, Any]]:
-    """What the receiver has said of the drop folders."""
-    path = spool.root / "drop_folder.json"
-    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    return [{"folder": folder, **facts} for folder, facts in sorted(known.items())]
 
 
 class Watch:
@@ -70,7 +32,7 @@ class Watch:
     def __init__(self, settings: Settings, spool: Spool, acceptance: Acceptance) -> None:
         self._interval = settings.drop_folder.scan_interval
         self._stop = threading.Event()
-        self._troubles = Troubles(spool)
+        self._troubles = Troubles(spool, settings.drop_folder.folders)
         self._folders = {
             path: DropFolder(
                 path,
@@ -89,7 +51,6 @@ class Watch:
 
     def start(self) -> None:
         """Begin to look."""
-        self._troubles.clear()
         for thread in self._threads:
             thread.start()
 

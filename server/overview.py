@@ -102,7 +102,7 @@ def lines(found: views.Record) -> list[str]:
         for part in found["unjoined"]
     ]
     said += [
-        f"drop folder {part['folder']}: {part['trouble']}, since {part['since']}"
+        f"drop folder {part['folder']}: {part['trouble']}, since {part['since']:%Y-%m-%d %H:%M:%S} UTC"
         for part in found.get("drop_folders", ())
     ]
     said.append(f"rows parked: {found['rows_parked']:,}")

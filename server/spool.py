@@ -12,7 +12,7 @@
     done/ID     receipts that the ledger knows
     journal     what only the ledger knows, see `journal`
     acks/       answers to senders, see `acks`
-    drop_folder.json   what is wrong with the drop folders, see `drop_watch`
+    drop_folder.json   what is wrong with the drop folders, see `drop_troubles`
     boot        the start of the machine during which the loader last recovered
 
 There is no policy here: who may send what, what is due and what is a duplicate is decided elsewhere.

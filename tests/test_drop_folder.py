@@ -7,20 +7,23 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from server import drop_troubles
 from server.acceptance import Acceptance
 from server.config import Inbox, Settings
 from server.drop_folder import DropFolder
-from server.drop_watch import Troubles, read_troubles
+from server.drop_troubles import Troubles
 from server.receipt import Receipt
 from server.settings.drop_folder import DropFolders
 from server.spool import Spool
 from tests.support.commands import Run, json_of
+from tests.support.inboxes import Bench
 from tests.support.receiving import Told
 from tests.support.running import RunningInbox, until
 
@@ -230,25 +233,73 @@ def test_a_share_that_is_away_is_said_and_taken_up_when_it_is_back(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    troubles = Troubles(place.spool)
+    troubles = Troubles(place.spool, [place.folder])
     place.folder.rename(place.root / "away")
     for _ in range(2):
         troubles.report(place.folder, place.look())
-    [told] = read_troubles(place.spool)
-    assert (told["folder"], told["trouble"]) == (
+    [told] = drop_troubles.read(place.spool)
+    assert (told.folder, told.trouble) == (
         str(place.folder),
         "it cannot be read (No such file or directory)",
     )
     (place.root / "away").rename(place.folder)
     place.leave(ORDERS)
     troubles.report(place.folder, place.settle())
-    assert (read_troubles(place.spool), place.came()) == ([], [(ORDERS, True)])
+    assert (drop_troubles.read(place.spool), place.came()) == ([], [(ORDERS, True)])
     assert [
         record.message.partition(": ")[2] for record in caplog.records if "drop folder /" in record.message
     ] == [
-        told["trouble"],
+        told.trouble,
         "",
     ]
+
+
+def test_since_when_a_folder_is_in_trouble_is_known_over_a_restart(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    folders = [place.folder, place.root / "no more in the settings"]
+    for days in range(2):
+        monkeypatch.setattr(drop_troubles, "utc_now", lambda now=began + timedelta(days=days): now)
+        troubles = Troubles(place.spool, folders)
+        for folder in folders:
+            troubles.report(folder, "it is away")
+        folders = folders[:1]
+    [told] = drop_troubles.read(place.spool)
+    assert (told.folder, told.since) == (str(place.folder), began.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", bytes(4), b'{"/mnt/erp": {"trou', b"[]", b'{"/mnt/erp": {}}', b"7"], ids=str
+)
+@pytest.mark.parametrize("trouble", ["", "it is away"])
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+def test_what_a_power_cut_has_left_of_the_troubles_says_nothing_and_is_written_anew(
+    bench: Bench, run: Run, damaged: bytes, trouble: str
+) -> None:
+    share, spool = Path("/mnt/erp"), bench.spool
+    (spool.root / "drop_folder.json").write_bytes(damaged)
+    assert json_of(run, "status")[0]["drop_folders"] == []
+    Troubles(spool, [share]).report(share, trouble)
+    told = [said["trouble"] for said in json_of(run, "status")[0]["drop_folders"]]
+    assert told == [trouble] * bool(trouble)
+    assert (spool.root / "drop_folder.json").read_bytes() != damaged
+
+
+def test_troubles_that_the_spool_does_not_take_are_written_by_the_next_look(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    troubles = Troubles(place.spool, [place.folder])
+    troubles.report(place.folder, "it is away")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        troubles.report(place.folder, "")
+        assert len(drop_troubles.read(place.spool)) == 1, "whole or not at all"
+    troubles.report(place.folder, "")
+    assert drop_troubles.read(place.spool) == []
 
 
 def test_links_are_refused_and_what_is_no_file_or_not_complete_is_left_alone(place: Place) -> None:

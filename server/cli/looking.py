@@ -1,5 +1,6 @@
 """Commands that look into the ledger: what there is, and why."""
 
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +10,10 @@ from sqlalchemy.exc import DBAPIError
 
 from loaders import corrections
 from loaders.rejects import Reject
-from server import absence, overview, report, views
+from server import absence, drop_troubles, overview, report, views
 from server.admin import Inbox
 from server.cli import context
 from server.cli.options import MOMENTS, File, Json, Limit, Source
-from server.drop_watch import read_troubles
 from server.journal import LedgerLost
 from server.ledger import now_utc
 from server.mail import desk
@@ -34,7 +34,7 @@ def status(
     """What the inbox waits for, streams with their next number, gaps, files by state, exceptions."""
     inbox = context.inbox_beside_its_database()
     found = inbox.status()
-    found["drop_folders"] = read_troubles(inbox.spool)
+    found["drop_folders"] = [asdict(said) for said in drop_troubles.read(inbox.spool)]
     if json:
         say_json([found])
     else:

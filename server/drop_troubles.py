@@ -1,0 +1,98 @@
+"""What is wrong with the drop folders, in the log and in the spool (contract A11).
+
+    drop_folder.json   by folder what is wrong with it, and since when; nothing of one that is well
+
+The receiver writes it, `status` reads it. It is only a hint: one that is empty or damaged says nothing, and
+the next look writes it anew.
+"""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from server.spool import Spool, utc_now
+
+log = logging.getLogger("server.drop_folder")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong with one folder; `since` is UTC without a zone."""
+
+    folder: str
+    trouble: str
+    since: datetime
+
+
+def read(spool: Spool) -> list[Trouble]:
+    """What the receiver has said of the drop folders, by folder."""
+    try:
+        said = json.loads(_path(spool).read_bytes())
+        return [
+            Trouble(
+                folder, str(facts["trouble"]), datetime.fromisoformat(facts["since"]).replace(tzinfo=None)
+            )
+            for folder, facts in sorted(said.items())
+        ]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return []
+
+
+class Troubles:
+    """Tells what is wrong with each folder; safe in any thread.
+
+    Args:
+        spool: where it is told.
+        folders: those that there are; what an earlier receiver has said of them counts until the next look.
+    """
+
+    def __init__(self, spool: Spool, folders: Collection[Path]) -> None:
+        self._path = _path(spool)
+        self._lock = threading.Lock()
+        there = set(map(str, folders))
+        self._known = {said.folder: said for said in read(spool) if said.folder in there}
+        self._is_written = False
+
+    def report(self, folder: Path, trouble: str) -> None:
+        """Say what is wrong with a folder, or with nothing that it is well, once until it changes."""
+        with self._lock:
+            before = self._known.pop(str(folder), None)
+            if trouble:
+                since = before.since if before else utc_now().replace(tzinfo=None, microsecond=0)
+                self._known[str(folder)] = Trouble(str(folder), trouble, since)
+            if (before.trouble if before else "") != trouble:
+                self._is_written = False
+                if trouble:
+                    log.warning("drop folder %s: %s", folder, trouble, extra={"action": "drop_folder"})
+                else:
+                    log.info("drop folder %s is well again", folder, extra={"action": "drop_folder"})
+            if not self._is_written:
+                self._write()
+
+    def _write(self) -> None:
+        known = {
+            said.folder: {"trouble": said.trouble, "since": said.since.isoformat()}
+            for said in self._known.values()
+        }
+        aside = self._path.with_name(f"{self._path.name}.aside")
+        try:
+            with aside.open("w", encoding="utf-8") as handle:
+                json.dump(known, handle)
+                handle.flush()
+                # Or a power cut may leave an empty file under its name.
+                os.fsync(handle.fileno())
+            aside.replace(self._path)
+            self._is_written = True
+        except OSError as error:
+            log.warning(
+                "what is wrong with drop folders cannot be noted: %s", error, extra={"action": "drop_folder"}
+            )
+
+
+def _path(spool: Spool) -> Path:
+    return spool.root / "drop_folder.json"
