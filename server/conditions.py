@@ -7,13 +7,14 @@ says must stay the same while nothing changes: another sentence counts as seen a
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 
 from loaders import records
 from loaders.cycles import find_cycles
 from loaders.shapes import Catalog
-from server import fixes, gaps, ledger, notices, refused_rows, schema, streams
+from server import drop_troubles, fixes, gaps, ledger, notices, refused_rows, schema, streams
 from server.certificate import WARNING, Pair
 from server.config import Settings
 from server.kinds import Kind
@@ -334,6 +335,22 @@ def _silence(facts: Facts) -> Iterator[Condition]:
         )
 
 
+def _drop_folders(facts: Facts) -> Iterator[Condition]:
+    settings = facts.settings.drop_folder
+    for said in drop_troubles.lasting(facts.spool, settings, facts.now):
+        sources = settings.folders[Path(said.folder)]
+        yield Condition(
+            kind=Kind.DROP_FOLDER,
+            subject=said.folder,
+            happened=f"Since {said.since:%Y-%m-%d %H:%M} UTC something is wrong with the drop folder "
+            f"{said.folder}: {sentence(said.trouble)}",
+            kept="What was accepted from it is safe in the spool; all else stays where it is.",
+            todo="See `kore-inbox status`. Mount the share again, or give the inbox the right to read and "
+            "write there; it goes on by itself.",
+            source=sources[0] if len(sources) == 1 else None,
+        )
+
+
 def _disk(facts: Facts) -> Iterator[Condition]:
     wanted = facts.settings.inbox.disk_alert_below
     enough = wanted * (_ENOUGH_AGAIN if facts.is_open(Kind.DISK_LOW, "spool") else 1)
@@ -425,6 +442,7 @@ RULES: tuple[Rule, ...] = (
     _retried,
     _backlog,
     _silence,
+    _drop_folders,
     _disk,
     _certificate,
     _crash_loops,

@@ -1,9 +1,9 @@
-"""What is wrong with the drop folders, in the log and in the spool (contract A11).
+"""What is wrong with the drop folders, in the log and in the spool (contract A11, E1).
 
     drop_folder.json   by folder what is wrong with it, and since when; nothing of one that is well
 
-The receiver writes it, `status` reads it. It is only a hint: one that is empty or damaged says nothing, and
-the next look writes it anew.
+The receiver writes it, `status` and the loader read it. It is only a hint: one that is empty or damaged says
+nothing, and the next look writes it anew.
 """
 
 import json
@@ -12,9 +12,10 @@ import os
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from server.settings.drop_folder import DropFolders
 from server.spool import Spool, utc_now
 
 log = logging.getLogger("server.drop_folder")
@@ -41,6 +42,19 @@ def read(spool: Spool) -> list[Trouble]:
         ]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return []
+
+
+def lasting(spool: Spool, settings: DropFolders, now: datetime) -> list[Trouble]:
+    """The troubles that have gone on for so long that people should hear of them (contract E1).
+
+    Args:
+        spool: where they are told.
+        settings: how long that is; folders that are not in them any more are nobody's trouble.
+        now: UTC without a zone.
+    """
+    begun = now - timedelta(seconds=settings.alert_after)
+    there = set(map(str, settings.folders))
+    return [said for said in read(spool) if said.folder in there and said.since <= begun]
 
 
 class Troubles:

@@ -61,10 +61,14 @@ class Watch:
             if thread.is_alive():
                 thread.join(_PATIENCE_SECONDS)
 
+    def look(self, path: Path) -> None:
+        """Look at one folder once, and tell what is wrong with it."""
+        try:
+            self._troubles.report(path, self._folders[path].scan())
+        except Exception:
+            log.exception("looking at the drop folder %s failed", path, extra={"action": "fault"})
+
     def _look_after(self, path: Path) -> None:
         while not self._stop.is_set():
-            try:
-                self._troubles.report(path, self._folders[path].scan())
-            except Exception:
-                log.exception("looking at the drop folder %s failed", path, extra={"action": "fault"})
+            self.look(path)
             self._stop.wait(self._interval)

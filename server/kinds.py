@@ -19,6 +19,7 @@ class Kind(StrEnum):
     RETRIED = "retried"
     BACKLOG = "backlog"
     SILENCE = "silence"
+    DROP_FOLDER = "drop folder"
     DATABASE_AWAY = "database away"
     DISK_LOW = "disk low"
     CERTIFICATE = "certificate"

@@ -33,6 +33,9 @@ sources.XX.silence_alert_after = "2d"
 ftp.tls = "allowed"
 ftp.certificate = "conf/certificate.pem"
 ftp.key = "conf/key.pem"
+drop_folder.folders = {{"share" = ["XX"]}}
+drop_folder.scan_interval = "7d"
+drop_folder.stable_for = 0
 mail.host = "127.0.0.1"
 mail.port = {port}
 mail.security = "none"
@@ -166,6 +169,7 @@ def test_in_a_bad_week_each_exception_is_mailed_found_solved_as_told_and_closed(
 ) -> None:
     assert set(SCENES) == set(Kind), "each kind has its scene"
     (tmp_path / "conf").mkdir()
+    (tmp_path / "share").mkdir()
     _make_certificate(tmp_path / "conf", days_old=0)
     with (
         MailServer() as server,
@@ -327,6 +331,20 @@ def the_export_job_stands_still(week: Week) -> Scene:
     week.passes(days=2)
     yield
     week.send(b"AWAKE\tagain\n")
+
+
+@scene(Kind.DROP_FOLDER)
+def the_share_is_away(week: Week) -> Scene:
+    office, share = week.office, week.office.folder / "share"
+    share.rename(office.folder / "away")
+    office.look_at_folders()
+    week.passes(minutes=16)
+    yield
+    (office.folder / "away").rename(share)
+    (share / week.name()).write_bytes(b"SHARE\tcame by the share\n")
+    office.look_at_folders()
+    office.work()
+    assert "SHARE" in [row["category_id"] for row in office.bench.rows("category")]
 
 
 @scene(Kind.DATABASE_AWAY)

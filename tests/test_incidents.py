@@ -14,9 +14,11 @@ from server.admin import Decision
 from server.certificate import make_self_signed
 from server.conditions import Facts
 from server.config import Dispatch, Load, Sequence, Settings
+from server.drop_troubles import Troubles
 from server.kinds import Kind
 from server.ledger import now_utc
 from server.notices import Noticeboard, of_child
+from server.settings.drop_folder import DropFolders
 from server.settings.ftp import Ftp, Tls
 from server.settings.source import Source
 from server.spool import Spool
@@ -141,6 +143,26 @@ def test_files_that_wait_too_long_to_be_loaded_are_a_backlog_and_those_just_rele
     assert list(who.open(timedelta(minutes=2))) == ["backlog"]
     loader.work()
     assert who.open() == {}
+
+
+def test_a_drop_folder_is_one_while_something_is_wrong_with_it_for_longer_than_alert_after(
+    bench: Bench,
+) -> None:
+    one, two, former = Path("/mnt/one"), Path("/mnt/two"), Path("/mnt/former")
+    folders = DropFolders(folders={one: ("DT",), two: ("DT", "XX")}, alert_after=600)
+    who = Operator(bench, drop_folder=folders)
+    troubles = Troubles(bench.spool, [one, two, former])
+    for folder in (one, former):
+        troubles.report(folder, "it cannot be read")
+    assert who.open(timedelta(minutes=9)) == {}
+    found = who.open(timedelta(minutes=10))["drop folder"]
+    assert (found.subject, found.source) == (str(one), "DT")
+    assert "the drop folder /mnt/one: it cannot be read." in found.happened
+    assert who.open(timedelta(minutes=20))["drop folder"]._mapping["count"] == 1
+    troubles.report(one, "")
+    assert who.open(timedelta(minutes=20)) == {}
+    troubles.report(two, "it cannot be written to")
+    assert who.open(timedelta(minutes=20))["drop folder"].source is None
 
 
 def test_a_source_and_an_api_are_silent_when_nothing_came_for_their_interval(bench: Bench) -> None:

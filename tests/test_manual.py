@@ -488,6 +488,20 @@ def the_export_job_stands_still(office: Office) -> Scene:
     arrives(office, 18)
 
 
+@follows("A drop folder cannot be used", 1)
+def a_share_is_mounted_again(office: Office) -> Scene:
+    office.restart('drop_folder.folders = {"share" = ["DT"]}\ndrop_folder.stable_for = 0\n')
+    office.look_at_folders()
+    passes(office, minutes=15)
+    looked = yield
+    assert f"drop folder {office.folder / 'share'}: it cannot be read (No such file or directory)" in looked
+    (office.folder / "share").mkdir()
+    (office.folder / "share" / name(1)).write_bytes(GOOD)
+    office.look_at_folders()
+    office.work()
+    assert active(office) == ["TOOLS"]
+
+
 @follows("The disk is full", 1)
 def there_is_little_room(office: Office) -> Scene:
     office.patch.setattr(Spool, "free_bytes", lambda _: 999_999_999)

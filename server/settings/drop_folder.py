@@ -21,3 +21,4 @@ class DropFolders(Section):
     stable_for: Seconds = 10
     marker: Marker = ""
     originals: Literal["move", "delete"] = "move"
+    alert_after: Seconds = 900

@@ -26,10 +26,12 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from loaders.shapes import Catalog
 from server import ledger, supervisor, users
 from server import spool as spool_module
+from server.acceptance import Acceptance
 from server.apis import load_catalog
 from server.config import Settings, load_settings
 from server.database import Database
 from server.dispatcher import Dispatcher
+from server.drop_watch import Watch
 from server.mail.mailer import Mailer
 from server.notices import Noticeboard, of_child
 from server.outlook import LedgerOutlook
@@ -154,6 +156,15 @@ class Office:
             return self._session.storbinary(f"STOR {name}", BytesIO(data))
         except ftplib.Error as error:
             return str(error)
+
+    def look_at_folders(self) -> None:
+        """Look at the drop folders once, in place of the receiver, which does so as the settings say."""
+        settings, apis = self.bench.settings, frozenset(self.bench.catalog)
+        acceptance = Acceptance(self.bench.spool, settings, LedgerOutlook(settings), lambda: apis)
+        acceptance.load()
+        watch = Watch(settings, self.bench.spool, acceptance)
+        for folder in settings.drop_folder.folders:
+            watch.look(folder)
 
     def work(self) -> None:
         """The loader's life, and then the mailer's, until there is nothing to do."""
