@@ -24,13 +24,13 @@ from loaders.shapes import Catalog
 from server import absence, gaps, home, hours, incidents, journal, lease, ledger, streams, waits
 from server.acknowledging import Acknowledging
 from server.acks import Acks
-from server.conditions import crash_loops
 from server.config import Settings
 from server.database import Database, in_words, is_away, passes_by_itself, trouble
 from server.intake import Intake, set_aside, strangers
 from server.journal import Journal, must_have_ledger
 from server.ledger import now_utc
 from server.loading import RETRY_LAST_SECONDS, Loading, Sayings, postpone
+from server.machine_rules import crash_loops
 from server.migrate import prepare
 from server.names import Mode, parse_shown, split
 from server.notices import Noticeboard

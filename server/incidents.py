@@ -11,11 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, case, insert, null, select, update
 
-from server import schema
-from server.conditions import RULES, Condition, Facts
+from server import file_rules, machine_rules, schema
+from server.conditions import Condition, Facts
 from server.kinds import Kind
 
 _LONGEST_SUBJECT = 255
+_RULES = (*file_rules.RULES, *machine_rules.RULES)
 
 _incident = schema.incident
 
@@ -25,7 +26,9 @@ def review(facts: Facts) -> None:
     connection, now = facts.connection, facts.now
     known = {(row.kind, row.subject): row for row in connection.execute(_open())}
     facts = replace(facts, is_open=lambda kind, subject: (kind, subject) in known)
-    wrong = {(found.kind, found.subject[:_LONGEST_SUBJECT]): found for rule in RULES for found in rule(facts)}
+    wrong = {
+        (found.kind, found.subject[:_LONGEST_SUBJECT]): found for rule in _RULES for found in rule(facts)
+    }
     for key, found in wrong.items():
         row = known.get(key)
         if row is None:

@@ -1,8 +1,8 @@
 """`serve`: receiver, loader and mailer as child processes, started, watched, and stopped in order.
 
 A child that dies is started again, after a pause that grows while it keeps dying; by what is noted of it in
-the spool people come to know (`conditions.crash_loops`). One that says at its first start that it cannot run
-(a port that is taken, say) ends them all: whoever started the inbox is there to read why. On SIGTERM or
+the spool people come to know (`machine_rules.crash_loops`). One that says at its first start that it cannot
+run (a port that is taken, say) ends them all: whoever started the inbox is there to read why. On SIGTERM or
 SIGINT the receiver stops first, so that nothing new arrives, then the loader, which finishes what it is
 loading, then the mailer, which runs only if mail is on.
 """

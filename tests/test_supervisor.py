@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from server import notices, supervisor
-from server.conditions import crash_loops
 from server.config import Inbox, Settings
+from server.machine_rules import crash_loops
 from server.notices import ROLES, Noticeboard, of_child
 from server.spool import Spool
 

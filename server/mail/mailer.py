@@ -12,11 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from server import absence, incidents, lease
-from server.conditions import crash_loops
 from server.config import Settings
 from server.database import Database, is_away, passes_by_itself
 from server.kinds import Kind
 from server.ledger import now_utc
+from server.machine_rules import crash_loops
 from server.mail import queue
 from server.mail.courier import Refusals, Unreachable, connected
 from server.mail.enclosure import Enclosure, pack
