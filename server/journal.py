@@ -60,7 +60,7 @@ _BLOCK_BYTES = 64 * 1024
 
 
 class LedgerLost(InboxError):
-    """The ledger knows nothing, and the spool says that it knew something."""
+    """The ledger does not know what it knew by the spool's account."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,36 @@ def must_have_file(database: Database, spool: Spool) -> None:
 def must_have_ledger(connection: Connection, spool: Spool) -> None:
     """Let nobody begin from number 1 where files were received before.
 
+    Args:
+        connection: that has asked nothing yet, so that it sees all that is in the journal.
+        spool: of this ledger.
+
     Raises:
-        LedgerLost: the ledger has no file, and the spool has receipts that it had registered.
+        LedgerLost: the ledger has no file, and the spool has receipts that it had registered; or it is older
+            than the spool's journal.
     """
-    if connection.execute(select(_file.c.id).limit(1)).first() is None and spool.has_registered():
+    known = Journal(spool).known_event()
+    if has_files(connection):
+        if last_event(connection) < known:
+            raise LedgerLost(
+                f"The ledger is older than the spool {spool.root}, whose journal tells of what came later.",
+                kept="Everything is kept in the spool, and nothing was changed.",
+                todo="If the database was restored from an older copy, or a power cut took back what it had "
+                "committed, stop the inbox and run `kore-inbox rebuild`: all is loaded again. If [database] "
+                "url names the wrong database, mend it.",
+            )
+    elif spool.has_registered():
         raise LedgerLost(
             f"The ledger is empty, but the spool {spool.root} has files that were registered in one.",
             kept="They are all kept, and nothing was changed.",
             todo="If [database] url names the wrong database, mend it. If the ledger is lost, stop the inbox "
             "and run `kore-inbox rebuild`.",
         )
+
+
+def has_files(connection: Connection) -> bool:
+    """Whether the ledger knows any file."""
+    return connection.execute(select(_file.c.id).limit(1)).first() is not None
 
 
 def last_event(connection: Connection) -> int:

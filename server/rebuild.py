@@ -1,4 +1,4 @@
-"""A lost ledger made anew from the spool, so that everything is loaded again.
+"""A ledger that is lost, or an older copy, made anew from the spool, so that everything is loaded again.
 
 The journal says what the ledger knew; receipts that it does not mention are judged as if they came now, in
 order of acceptance. Files and streams get the very ids that they had, so rows that are still in the tables
@@ -147,7 +147,8 @@ def rebuild(
 
 
 def _must_be_lost(connection: Connection, spool: Spool) -> None:
-    if connection.execute(select(_file.c.id).limit(1)).first() is not None:
+    is_older = journal.last_event(connection) < Journal(spool).known_event()
+    if journal.has_files(connection) and not is_older:
         raise UsageError(
             "The ledger is there; only a lost one is made anew.",
             kept="Nothing was changed.",

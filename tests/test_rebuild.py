@@ -10,8 +10,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, select
+from sqlalchemy import func, make_url, select
 
+from loaders import records
+from loaders.records import metadata
 from loaders.tables import target
 from server import schema
 from server.admin import Decision
@@ -165,6 +167,59 @@ def test_a_lost_ledger_comes_back_as_it_was_and_so_do_the_tables(lived: Bench, t
         "loaded",
         "duplicate",
     )
+
+
+def test_a_ledger_restored_from_an_older_copy_is_told_and_made_anew(lived: Bench) -> None:
+    """What was registered since is in no ledger, and its receipts say that it is."""
+    copy = _copy(lived)
+    lived.arrive("ZZ_0000008_KS_CATEGORY.NET", b"Z8\teight\n")
+    lived.arrive("ZZ_0000010_KS_CATEGORY.FULL", b"Z1\tanother\n")
+    lived.work()
+    before, tables, rows = _ledger(lived), _tables(lived), _counts(lived)
+    _put_back(lived, copy)
+    with pytest.raises(LedgerLost, match="is older than the spool"), lived.database.read() as connection:
+        must_have_ledger(connection, lived.spool)
+    _rebuild(lived)
+    with lived.database.read() as connection:
+        must_have_ledger(connection, lived.spool)
+    lived.work()
+    assert _ledger(lived) == before
+    assert _tables(lived) == tables
+    assert _counts(lived) == rows
+    with lived.database.read() as connection:
+        decided = connection.execute(select(schema.event.c.done_by).where(schema.event.c.event == "undone"))
+        assert decided.scalars().all() == ["ops"], "of what was before the copy the history stays"
+
+
+def _counts(bench: Bench) -> dict[str, int]:
+    """How many rows are refused, parked, and mentioned."""
+    with bench.database.read() as connection:
+        return {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (records.rejected_row, records.parked_row, records.mention)
+        }
+
+
+def _copy(bench: Bench) -> dict[str, list[tuple[Any, ...]]]:
+    """All that is in the database, as the database has it."""
+    tables = (*metadata.sorted_tables, *target(bench.catalog).sorted_tables)
+    with bench.database.read() as connection:
+        rows = {table.name: connection.exec_driver_sql(f"SELECT * FROM {table.name}") for table in tables}
+        return {name: [tuple(row) for row in found] for name, found in rows.items()}
+
+
+def _put_back(bench: Bench, copy: dict[str, list[tuple[Any, ...]]]) -> None:
+    lose_ledger(bench, tables_too=True)
+    is_sqlite = bench.database.is_sqlite
+    with bench.database.write("putting back a copy") as connection:
+        unchecked = "PRAGMA defer_foreign_keys = ON" if is_sqlite else "SET SESSION foreign_key_checks = 0"
+        connection.exec_driver_sql(unchecked)
+        for name, rows in copy.items():
+            if rows:
+                places = ", ".join("?" if is_sqlite else "%s" for _ in rows[0])
+                connection.exec_driver_sql(f"INSERT INTO {name} VALUES ({places})", rows)
+        if not is_sqlite:
+            connection.exec_driver_sql("SET SESSION foreign_key_checks = 1")
 
 
 def test_what_is_killed_leaves_nothing_and_is_repeated(bench: Bench, tmp_path: Path) -> None:
