@@ -45,7 +45,7 @@ class Changed(Exception):
 
 
 class DropFolder:
-    """One folder; its methods are called by one thread.
+    """One folder; its methods are called by one thread, but for `silent_seconds`.
 
     Args:
         folder: may be away at any time.
@@ -81,9 +81,23 @@ class DropFolder:
         self._seen: dict[str, tuple[Look, float]] = {}
         # Accepted, but still in their place.
         self._accepted: dict[str, Look] = {}
+        # When the share was asked what it has not answered yet.
+        self._asked: float | None = None
+
+    def silent_seconds(self) -> float:
+        """For how long the share has kept a call that is waited for; 0 if none is. Safe in any thread."""
+        asked = self._asked
+        return 0.0 if asked is None else self._clock() - asked
 
     def scan(self) -> str:
         """Look once, and take what is ready; returns what is wrong with the folder, or nothing."""
+        try:
+            return self._scan()
+        finally:
+            self._asked = None
+
+    def _scan(self) -> str:
+        self._asked = self._clock()
         try:
             found = self._find()
         except OSError as error:
@@ -105,6 +119,7 @@ class DropFolder:
         found: dict[str, Look] = {}
         with os.scandir(self._folder) as entries:
             for entry in entries:
+                self._asked = self._clock()
                 with suppress(FileNotFoundError):
                     facts = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(facts.st_mode) or stat.S_ISLNK(facts.st_mode):
@@ -119,6 +134,7 @@ class DropFolder:
     def _treat(self, name: str, found: Mapping[str, Look]) -> str:
         """Take a file if it is ready; returns what is wrong with it, or nothing."""
         look = found[name]
+        self._asked = self._clock()
         try:
             if self._accepted.get(name) == look:
                 self._put_away(name, look)
@@ -193,7 +209,12 @@ class DropFolder:
             self._acceptance.uploads.drop(upload)
             return refusal
         upload.proofs["folder"] = proofs.passed("it was marked" if self._marks else "it had stopped growing")
-        return self._acceptance.finish(upload, self._user)
+        # That may take its time too, and is none of the share's doing.
+        self._asked = None
+        try:
+            return self._acceptance.finish(upload, self._user)
+        finally:
+            self._asked = self._clock()
 
     def _must_be(self, file: BinaryIO, look: Look) -> None:
         facts = os.fstat(file.fileno())
@@ -203,6 +224,7 @@ class DropFolder:
     def _copy(self, file: BinaryIO, upload: Upload) -> Answer | None:
         """All bytes into the spool; returns why that does not take them, or None."""
         while block := file.read(_BLOCK_BYTES):
+            self._asked = self._clock()
             if self._stop.is_set():
                 raise Changed
             try:

@@ -72,13 +72,19 @@ class Troubles:
         self._known = {said.folder: said for said in read(spool) if said.folder in there}
         self._is_written = False
 
-    def report(self, folder: Path, trouble: str) -> None:
-        """Say what is wrong with a folder, or with nothing that it is well, once until it changes."""
+    def report(self, folder: Path, trouble: str, *, seconds: float = 0) -> None:
+        """Say what is wrong with a folder, or with nothing that it is well, once until it changes.
+
+        Args:
+            folder: one of those.
+            trouble: in words; empty if there is none.
+            seconds: for how long it has been so already.
+        """
         with self._lock:
             before = self._known.pop(str(folder), None)
             if trouble:
-                since = before.since if before else utc_now().replace(tzinfo=None, microsecond=0)
-                self._known[str(folder)] = Trouble(str(folder), trouble, since)
+                begun = utc_now().replace(tzinfo=None, microsecond=0) - timedelta(seconds=int(seconds))
+                self._known[str(folder)] = Trouble(str(folder), trouble, before.since if before else begun)
             if (before.trouble if before else "") != trouble:
                 self._is_written = False
                 if trouble:

@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from server import drop_troubles
+from server import drop_folder, drop_troubles, drop_watch
 from server.acceptance import Acceptance
 from server.config import Inbox, Settings
 from server.drop_folder import DropFolder
-from server.drop_troubles import Troubles
+from server.drop_troubles import Trouble, Troubles
+from server.drop_watch import Watch
 from server.receipt import Receipt
 from server.settings.drop_folder import DropFolders
 from server.spool import Spool
+from server.upload import Upload
 from tests.support.commands import Run, json_of
 from tests.support.inboxes import Bench
 from tests.support.receiving import Told
@@ -50,17 +52,22 @@ class Place:
     def start(self) -> None:
         """As after a restart of the receiver."""
         inbox = Inbox.model_validate({"spool": self.spool.root, "min_free_disk": 0, **self.inbox})
-        acceptance = Acceptance(self.spool, Settings(inbox=inbox), Told(), lambda: frozenset({"ORDERS"}))
-        acceptance.load()
+        self.acceptance = Acceptance(self.spool, Settings(inbox=inbox), Told(), lambda: frozenset({"ORDERS"}))
+        self.acceptance.load()
         self.drop = DropFolder(
             self.folder,
             ("DT",),
             self.settings,
-            acceptance,
+            self.acceptance,
             temporary_suffixes=inbox.temporary_suffixes,
             stop=threading.Event(),
             clock=lambda: self.now,
         )
+
+    def watch(self) -> Watch:
+        """What looks at the folder in its own threads, when it is started."""
+        folders = self.settings.model_copy(update={"folders": {self.folder: ("DT",)}})
+        return Watch(Settings(drop_folder=folders), self.spool, self.acceptance, lambda: self.now)
 
     def leave(self, name: str, data: bytes = ROW) -> Path:
         path = self.folder / name
@@ -300,6 +307,93 @@ def test_troubles_that_the_spool_does_not_take_are_written_by_the_next_look(
         assert len(drop_troubles.read(place.spool)) == 1, "whole or not at all"
     troubles.report(place.folder, "")
     assert drop_troubles.read(place.spool) == []
+
+
+@dataclass
+class Hanging:
+    """A share whose list of names comes only when it is let go."""
+
+    folder: Path
+    patch: pytest.MonkeyPatch
+    asked: threading.Event = field(default_factory=threading.Event)
+    answers: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        scandir = os.scandir
+
+        def hang(path: Any) -> Any:
+            if path == self.folder:
+                self.asked.set()
+                assert self.answers.wait(60)
+            return scandir(path)
+
+        self.patch.setattr(os, "scandir", hang)
+
+
+def test_a_share_that_hangs_for_a_minute_is_told_until_it_answers(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, share = place.watch(), Hanging(place.folder, monkeypatch)
+    looking = threading.Thread(target=watch.look, args=(place.folder,))
+    looking.start()
+    assert share.asked.wait(60)
+    place.now += 59
+    watch.check()
+    assert drop_troubles.read(place.spool) == []
+    place.now += 1
+    before = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    watch.check()
+    [told] = drop_troubles.read(place.spool)
+    assert (told.folder, told.trouble) == (str(place.folder), "it does not answer")
+    assert told.since >= before - timedelta(seconds=60)
+    assert told.since <= datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=60)
+    share.answers.set()
+    looking.join(60)
+    watch.check()
+    assert drop_troubles.read(place.spool) == []
+
+
+def test_a_share_that_hangs_is_noticed_by_whoever_does_not_wait_for_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drop_watch, "_CHECK_SECONDS", 0.01)
+    watch, share = place.watch(), Hanging(place.folder, monkeypatch)
+    watch.start()
+    try:
+        assert share.asked.wait(60)
+        place.now += 60
+        until(lambda: bool(drop_troubles.read(place.spool)), "that it hangs is told")
+        share.answers.set()
+        until(lambda: not drop_troubles.read(place.spool), "that it is well again is told")
+    finally:
+        share.answers.set()
+        watch.stop()
+
+
+def test_a_large_file_on_a_slow_share_and_a_slow_disk_are_not_taken_for_one_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(step: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+        def take(*args: Any) -> Any:
+            place.now += seconds
+            watch.check()
+            told.extend(drop_troubles.read(place.spool))
+            slept.append(seconds)
+            return step(*args)
+
+        return take
+
+    told: list[Trouble] = []
+    slept: list[float] = []
+    place = Place(tmp_path, DropFolders(stable_for=0))
+    watch = place.watch()
+    place.leave(ORDERS, ROW * 3)
+    monkeypatch.setattr(drop_folder, "_BLOCK_BYTES", len(ROW))
+    monkeypatch.setattr(Upload, "write", slow(Upload.write, 59))
+    monkeypatch.setattr(Acceptance, "finish", slow(Acceptance.finish, 600))
+    for _ in range(2):
+        watch.look(place.folder)
+    assert (place.came(), slept, told) == ([(ORDERS, True)], [59, 59, 59, 600], [])
 
 
 def test_links_are_refused_and_what_is_no_file_or_not_complete_is_left_alone(place: Place) -> None:
