@@ -47,6 +47,7 @@ from server.loading import Loading
 from server.migrate import is_prepared, prepare
 from server.names import FIRST_SEQUENCE, Mode
 from server.rebuild import Progress, Rebuilt, rebuild
+from server.receipt import DROP_FOLDER
 from server.row_replay import TriedRow
 from server.sequence import Range, Scope
 from server.spool import Spool
@@ -148,7 +149,9 @@ class Inbox:
         """Judges files as the loader does."""
         return Intake(self.settings, lambda: frozenset(self.catalog), self.spool, self._may_push)
 
-    def _may_push(self, user: str, source: str) -> bool:
+    def _may_push(self, user: str, address: str, source: str) -> bool:
+        if user == DROP_FOLDER:
+            return self.settings.drop_folder.may_hold(address, source)
         return source in self._sources(user)
 
     def _sources(self, user: str | None = None) -> set[str]:

@@ -25,7 +25,8 @@ from server.acceptance import Acceptance
 from server.answers import Answer, failure, shown
 from server.drop_reasons import MAKING, READING, SUFFIX, Look, Reasons
 from server.names import is_temporary
-from server.settings.drop_folder import DropFolders
+from server.receipt import DROP_FOLDER
+from server.settings.drop_folder import DropFolders, address_of
 from server.upload import Sender, TooLarge, Upload
 from server.users import User
 
@@ -33,11 +34,7 @@ log = logging.getLogger("server.drop_folder")
 
 TAKEN = "taken"
 
-# No FTP user can have a name with a blank.
-USER = "drop folder"
-
 _BLOCK_BYTES = 1 << 20
-_LONGEST_ADDRESS = 100
 
 
 class Changed(Exception):
@@ -69,7 +66,7 @@ class DropFolder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
-        self._user = User(USER, tuple(sorted(set(sources))))
+        self._user = User(DROP_FOLDER, tuple(sorted(set(sources))))
         self._settings = settings
         self._acceptance = acceptance
         self._marks = (settings.marker, settings.marker.upper()) if settings.marker else ()
@@ -194,7 +191,7 @@ class DropFolder:
             self._must_be(file, look)
             # A name that is no UTF-8 is read as FTP does it, with its bytes escaped.
             text = os.fsencode(name).decode("utf-8", "backslashreplace")
-            sender = Sender(USER, str(self._folder)[-_LONGEST_ADDRESS:], text)
+            sender = Sender(DROP_FOLDER, address_of(self._folder), text)
             upload = self._acceptance.uploads.begin(sender, announced=look.size_bytes)
             if isinstance(upload, Answer):
                 return upload

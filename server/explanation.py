@@ -133,7 +133,7 @@ def _why_deferred(_connection: Connection, row: Row[Any]) -> list[str]:
 
 
 def _why_refused(_connection: Connection, row: Row[Any]) -> list[str]:
-    return [f"{row.name} is refused: {sentence(row.reason)}", after_refusal(row.cause, row.id)]
+    return [f"{row.name} is refused: {sentence(row.reason)}", after_refusal(row.cause, row.id, row.sender)]
 
 
 def _why_over(_connection: Connection, row: Row[Any]) -> list[str]:

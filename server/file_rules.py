@@ -47,6 +47,7 @@ def _refused(facts: Facts) -> Iterator[Condition]:
             func.max(file.c.id).label("id"),
             func.max(file.c.reason).label("why"),
             func.max(file.c.source).label("source"),
+            func.max(file.c.sender).label("sender"),
             func.min(file.c.data).label("data"),
         )
         .where(file.c.state == State.REFUSED)
@@ -58,7 +59,7 @@ def _refused(facts: Facts) -> Iterator[Condition]:
             subject=row.name,
             happened=f"{row.name} was refused: {sentence(row.why)}",
             kept="Its bytes are kept." if row.data else "Its bytes are not kept: `refused_quota` is used up.",
-            todo=after_refusal(row.cause, row.id),
+            todo=after_refusal(row.cause, row.id, row.sender),
             source=row.source,
         )
 

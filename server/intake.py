@@ -43,13 +43,14 @@ class Intake:
         settings: scope of sequences, integrations, ranks.
         known_apis: the catalog's, asked for each time.
         spool: where the bytes are, to see whether a file begins with another.
-        may_push: whether a user may send files of a source by now; asked where that was the trouble.
+        may_push: whether a user, from an address, may send files of a source by now; asked where that was
+            the trouble.
     """
 
     settings: Settings
     known_apis: Callable[[], frozenset[str]]
     spool: Spool
-    may_push: Callable[[str, str], bool] = lambda _user, _source: False
+    may_push: Callable[[str, str, str], bool] = lambda _user, _address, _source: False
 
     def register(self, connection: Connection, receipts: Sequence[Receipt], now: datetime) -> list[str]:
         """Enter receipts and decide about their files; a receipt that is known already changes nothing.
@@ -146,7 +147,7 @@ class Intake:
         if row.api is None:
             _refuse(connection, row.id, Cause.BAD_NAME, self._refusal(row), now)
             return
-        if row.cause == Cause.NOT_ALLOWED and not self.may_push(row.sender, row.source):
+        if row.cause == Cause.NOT_ALLOWED and not self.may_push(row.sender, row.address, row.source):
             _refuse(connection, row.id, Cause.NOT_ALLOWED, answers.not_allowed(row.sender, row.source), now)
             return
         if fix is not None:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+# Whose the files of drop folders are; the folder is the address. No FTP user's name has a blank.
+DROP_FOLDER = "drop folder"
+
 
 @dataclass(frozen=True)
 class Receipt:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from server.receipt import DROP_FOLDER
 from server.sequence import Range
 from server.states import Cause
 
@@ -12,6 +13,12 @@ _AFTER_REFUSAL: Mapping[str, str] = {
     "then `kore-inbox replay {id}` lets this one in.",
     Cause.CONFLICT: "Have it sent again under a number of its own. `kore-inbox replay {id}` judges it anew, "
     "once the file that has its number is set aside.",
+}
+_AFTER_REFUSAL_IN_FOLDER: Mapping[str, str] = {
+    **_AFTER_REFUSAL,
+    Cause.NOT_ALLOWED: "If the drop folder, which `kore-inbox show {id}` names as its address, shall hold "
+    "such files, add the source to it in `[drop_folder] folders` and restart; then `kore-inbox replay {id}` "
+    "lets this one in.",
 }
 _NUMBERS = frozenset({"sequence", "first", "last", "next", "was_next"})
 
@@ -36,9 +43,10 @@ def size(size_bytes: int) -> str:
     return f"{amount:.3g} {unit}"
 
 
-def after_refusal(cause: str, file_id: int) -> str:
-    """What to do about a file that was refused, by the `Cause` of it."""
-    return f"{_AFTER_REFUSAL[cause].format(id=file_id)} `kore-inbox withdraw {file_id}` sets this one aside."
+def after_refusal(cause: str, file_id: int, sender: str) -> str:
+    """What to do about a file that was refused, by the `Cause` of it and whose it is."""
+    advice = _AFTER_REFUSAL_IN_FOLDER if sender == DROP_FOLDER else _AFTER_REFUSAL
+    return f"{advice[cause].format(id=file_id)} `kore-inbox withdraw {file_id}` sets this one aside."
 
 
 def skip_command(stream: str, missing: Range) -> str:

@@ -21,7 +21,7 @@ from server.drop_folder import DropFolder
 from server.drop_troubles import Trouble, Troubles
 from server.drop_watch import Watch
 from server.receipt import Receipt
-from server.settings.drop_folder import DropFolders
+from server.settings.drop_folder import DropFolders, address_of
 from server.spool import Spool
 from server.upload import Upload
 from tests.support.commands import Run, json_of
@@ -595,6 +595,21 @@ def test_a_running_inbox_takes_files_from_a_folder_that_comes_later(tmp_path: Pa
 def test_settings_that_cannot_be_are_mistakes(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         DropFolders.model_validate(wrong)
+
+
+def test_what_one_folder_may_hold_another_may_not() -> None:
+    deep = Path("/mnt", "d" * 60, "e" * 60)
+    folders = DropFolders.model_validate({"folders": {"/mnt/one": ["dt"], deep: ["XX", "DT"]}})
+    may = {
+        (address, source): folders.may_hold(address_of(Path(address)), source)
+        for address in ("/mnt/one", str(deep), "/mnt/two")
+        for source in ("DT", "XX")
+    }
+    assert [key for key, value in may.items() if value] == [
+        ("/mnt/one", "DT"),
+        (str(deep), "DT"),
+        (str(deep), "XX"),
+    ]
 
 
 # --- sweeping -----------------------------------------------------------------------------------------------

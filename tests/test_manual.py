@@ -309,6 +309,25 @@ def the_name_is_none(office: Office) -> Scene:
     yield
 
 
+@follows("A file was refused", 1, 4)
+def the_folder_may_hold_it_after_all(office: Office) -> Scene:
+    (office.folder / "share").mkdir()
+    office.restart('drop_folder.folders = {"share" = ["DT"]}\ndrop_folder.stable_for = 0\n')
+    (office.folder / "share" / "YY_0000001_KS_CATEGORY.NET").write_bytes(GOOD)
+    office.look_at_folders()
+    office.work()
+    looked = yield
+    assert "add the source to it in `[drop_folder] folders`" in looked
+    assert "user add" not in looked
+    assert f"address: {office.folder / 'share'}" in office.type("kore-inbox show 1")
+    assert "may not push files of YY" in office.type("kore-inbox replay 1", code=1)
+    office.toml.write_text(office.toml.read_text().replace('["DT"]', '["DT", "YY"]'))
+    office.restart()
+    yield
+    office.work()
+    assert active(office) == ["TOOLS"]
+
+
 @follows("The same number came twice", 1, 2)
 def both_are_good(office: Office) -> Scene:
     is_due(office, 17)

@@ -9,6 +9,13 @@ from server.settings.sections import Section
 from server.settings.spelling import once
 from server.settings.values import FilePath, Marker, NamePart, Seconds
 
+_LONGEST_ADDRESS = 100
+
+
+def address_of(folder: Path) -> str:
+    """Where the files of a folder come from, as receipts have it: of a deep path the end."""
+    return str(folder)[-_LONGEST_ADDRESS:]
+
 
 class DropFolders(Section):
     """Folders in which senders leave files, by folder the sources that may; often on a network share."""
@@ -22,3 +29,7 @@ class DropFolders(Section):
     marker: Marker = ""
     originals: Literal["move", "delete"] = "move"
     alert_after: Seconds = 900
+
+    def may_hold(self, address: str, source: str) -> bool:
+        """Whether files of a source may lie in the folder of an address."""
+        return any(address_of(folder) == address and source in of for folder, of in self.folders.items())
