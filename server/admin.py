@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ from server.row_replay import TriedRow
 from server.sequence import Range, Scope
 from server.spool import Spool
 from server.states import Cause, Event, State, leaving_by
-from server.users import list_users
+from server.users import User, list_users
 
 __all__ = ["Approved", "Corrected", "Decision", "Inbox", "Touched", "TriedRow"]
 
@@ -152,12 +153,15 @@ class Inbox:
     def _may_push(self, user: str, address: str, source: str) -> bool:
         if user == DROP_FOLDER:
             return self.settings.drop_folder.may_hold(address, source)
-        return source in self._sources(user)
+        return any(source in found.sources for found in self._users() if found.name == user)
 
-    def _sources(self, user: str | None = None) -> set[str]:
-        """The sources that users, or one of them, may push today."""
-        users = [] if self.conf is None else list_users(self.conf)
-        return {source for found in users if user in (None, found.name) for source in found.sources}
+    def _users(self) -> list[User]:
+        return [] if self.conf is None else list_users(self.conf)
+
+    def _sources(self) -> set[str]:
+        """The sources whose files somebody may send today, by FTP or in a drop folder."""
+        of_users = (found.sources for found in self._users())
+        return set(chain(*of_users, *self.settings.drop_folder.folders.values()))
 
     # --- looking -------------------------------------------------------------------------------------
 
@@ -318,14 +322,16 @@ class Inbox:
             )
 
     def _must_know(self, connection: Connection, sources: Sequence[str]) -> None:
-        """UsageError for a source that nobody may push, and of which nothing has come: it is mistyped."""
+        """UsageError for a source that nobody may send, and of which nothing has come: it is mistyped."""
         known = {*self._sources(), *self.settings.sources} if sources else set()
         for source in {source.upper() for source in sources} - known:
             has_come = select(schema.file.c.id).where(schema.file.c.source == source).limit(1)
             if connection.execute(has_come).first() is None:
                 raise UsageError(
-                    f"Nothing has come from a source {source}, and no user may push its files.",
-                    todo="`kore-inbox user list` has the sources of each user.",
+                    f"Nothing has come from a source {source}, and no user or drop folder may have its "
+                    "files.",
+                    todo="`kore-inbox user list` has the sources of users, `[drop_folder] folders` those of "
+                    "folders.",
                 )
 
     def _turn(self, connection: Connection, rows: Mapping[int, Row[Any]]) -> Callable[[Touched], Any]:

@@ -43,7 +43,7 @@ def open_stream(
         connection: in a write transaction.
         text: as it was typed.
         settings: scope and ranks; sources that have settings of their own.
-        sources: that somebody may push.
+        sources: whose files somebody may send.
         apis: of the catalog.
         now: UTC.
 
@@ -63,7 +63,7 @@ def open_stream(
     if streams.by_name(connection, name) is None:
         why = ""
         if source not in {*sources, *settings.sources}:
-            why = f"no user may push files of {source}"
+            why = f"no user or drop folder may have files of {source}"
         elif integration and settings.inbox.integrations and integration not in settings.inbox.integrations:
             why = f"the settings have no integration {integration}"
         elif api and api not in apis:

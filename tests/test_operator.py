@@ -303,10 +303,33 @@ def test_a_mistyped_source_makes_no_stream(
     bench.work()
     code, _, messages = run(*words)
     assert code == 2
-    assert "There is no stream TD: no file of it has come, and no user may push files of TD." in messages
+    assert (
+        "There is no stream TD: no file of it has come, and no user or drop folder may have files of TD."
+        in messages
+    )
     assert [stream["stream"] for stream in json_of(run, "status")[0]["streams"]] == ["DT"]
     add_user(tmp_path / "conf", "erp", "secret", ["TD"])
     assert run(*words)[0] == 0, "it is legitimate ahead of the first file"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("skip", "TD", "4"),
+        ("sequence", "set", "TD", "5"),
+        ("replay", "--held", "--source", "td"),
+        ("replay", "--rows", "--source", "TD"),
+    ],
+)
+@ON_ONE_DATABASE
+def test_a_source_of_a_drop_folder_is_known_ahead_of_its_first_file(
+    bench: Bench, run: Run, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    assert run(*words)[0] == 2
+    with (tmp_path / "conf" / "inbox.toml").open("a") as settings:
+        settings.write('[drop_folder]\nfolders = {"/mnt/one" = ["DT"], "/mnt/two" = ["td", "XX"]}\n')
+    code, _, messages = run(*words)
+    assert (code, messages) == (0, "")
 
 
 @ON_ONE_DATABASE
