@@ -64,14 +64,18 @@ class Uploads:
             announced: as for `begin`.
         """
         name = shown(sender.name)
-        if sender.transfer_type != "I":
-            return Answer(504, f"{name} can go on in TYPE I only; in ASCII nobody can count its bytes.")
         refusal = self._no_room(sender.name, announced)
+        if sender.transfer_type != "I":
+            refusal = Answer(504, f"{name} can go on in TYPE I only; in ASCII nobody can count its bytes.")
         if refusal is not None:
             return refusal
-        earlier = self._sent.take_cut(sender.user, sender.name)
-        if earlier is not None:
-            earlier = self.as_on_disk(earlier)
+        noted = self._sent.take_cut(sender.user, sender.name)
+        try:
+            earlier = None if noted is None else self.as_on_disk(noted)
+        except OSError as error:
+            if noted is not None:
+                self._sent.put_back(noted)
+            return failure(sender.name, error)
         if earlier is None:
             if _key(sender) in self._going_on:
                 return Answer(450, f"Another session is going on with {name}; wait for it.")
@@ -229,10 +233,14 @@ class Uploads:
 
         Returns:
             None if nothing is left to go on with, or to accept; the note is dropped then.
+
+        Raises:
+            OSError: it cannot be looked at, or the spool is away, and what is left of it too.
         """
         try:
             size = self._spool.data_path(note.data).stat().st_size
         except FileNotFoundError:
+            self._spool.must_be_there()
             size = None
         if size is None or (size < note.size_bytes and not note.cut):
             log.error("what was kept of %s is gone", shown(note.name), extra={"action": "fault"})

@@ -135,6 +135,21 @@ def test_an_upload_during_which_the_spool_goes_is_not_accepted_into_another(rece
         assert list(Spool(place).staged_receipts()) == []
 
 
+@pytest.mark.parametrize("folder", ["", "data"])
+def test_an_upload_that_waits_for_its_real_name_while_the_spool_is_away_is_accepted_when_it_is_back(
+    receiver: Running, folder: str
+) -> None:
+    temporary = f"{FIRST}.tmp"
+    assert receiver.store(temporary, b"A\tone\n").startswith("226 ")
+    with receiver.ftp() as session:
+        with _away(receiver.spool.root / folder):
+            with pytest.raises(ftplib.error_temp, match=f"451 {FIRST} not accepted: "):
+                session.rename(temporary, FIRST)
+            assert session.nlst() == [temporary]
+        assert session.rename(temporary, FIRST).startswith("250 ")
+    assert receiver.accepted() == [FIRST]
+
+
 def test_a_command_makes_no_spool_in_the_place_of_one_that_is_away(tmp_path: Path) -> None:
     inbox = RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}")
     home.claim(Inbox.open(inbox.conf).database, Spool(inbox.spool))
