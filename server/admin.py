@@ -92,7 +92,9 @@ class Inbox:
         may_be_lost: bool = False,
         any_spool: bool = False,
     ) -> "Inbox":
-        """The inbox of a settings folder; its schema and spool are made when missing.
+        """The inbox of a settings folder; its schema is made when missing, and so is its spool.
+
+        Where it may be `any_spool`, none is made: `adopt` does it.
 
         Raises:
             SettingsError: the settings cannot be used.
@@ -101,10 +103,10 @@ class Inbox:
             SpoolGone: the ledger's spool is not in its place.
         """
         inbox = cls._of(conf, waiting, timeout_seconds=30)
-        if any_spool:
-            inbox.spool.create()
-        else:
+        if not any_spool:
             home.settle(inbox.database, inbox.spool)
+        elif inbox.spool.is_made:
+            inbox.spool.enter()
         inbox._prepare(may_be_lost=may_be_lost, any_spool=any_spool)
         return inbox
 
@@ -538,7 +540,14 @@ class Inbox:
             UsageError: an inbox is at work on the other one.
         """
         with self._deciding("adopting a spool", decision) as (connection, now):
-            return home.adopt(connection, self.spool, now, by=decision.by, reason=decision.reason)
+            return home.adopt(
+                connection,
+                self.spool,
+                now,
+                by=decision.by,
+                reason=decision.reason,
+                dry_run=decision.dry_run,
+            )
 
     def _stream(self, connection: Connection, name: str, now: datetime) -> streams.Stream:
         return numbering.open_stream(

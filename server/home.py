@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from server import lease, ledger, schema
-from server.database import Database, is_away
+from server.database import Database, passes_by_itself
 from server.errors import InboxError, UsageError
 from server.spool import Spool
 
@@ -41,10 +41,14 @@ def settle(database: Database, spool: Spool) -> None:
     While the database is away the spool is made: files are accepted all the same (contract A4).
 
     Raises:
-        AnotherSpool: it has one elsewhere.
+        AnotherSpool: it has another one, elsewhere or in whose place this one is.
         SpoolGone: it has one here, which is not there.
     """
-    if not spool.is_made and (home := _find(database)) is not None:
+    home = _find(database)
+    if home is not None and spool.is_made and home.node != spool.node():
+        # Before the receiver accepts anything into it.
+        raise AnotherSpool(spool, home.place)
+    if home is not None and not spool.is_made:
         if home.place != str(spool.root.resolve()):
             raise AnotherSpool(spool, home.place)
         spool.must_be_there()
@@ -60,7 +64,7 @@ def _find(database: Database) -> Row[Any] | None:
                 return None
             return connection.execute(select(_home)).one_or_none()
     except DBAPIError as error:
-        if not is_away(error):
+        if not passes_by_itself(error):
             raise
         return None
 
@@ -86,23 +90,31 @@ def claim(database: Database, spool: Spool) -> None:
         claim(database, spool)
 
 
-def adopt(connection: Connection, spool: Spool, now: datetime, *, by: str, reason: str) -> str | None:
+def adopt(
+    connection: Connection, spool: Spool, now: datetime, *, by: str, reason: str, dry_run: bool = False
+) -> str | None:
     """Let a ledger belong to this spool from now on; returns where the other one was, if it had another.
+
+    Where there is none it is made, but not for a mere trial: the other one may come back to its place.
 
     Raises:
         UsageError: an inbox is at work on the other spool.
     """
     home = connection.execute(select(_home).with_for_update()).one_or_none()
-    if home is not None and home.node == spool.node():
+    node = spool.node() if spool.is_made else ""
+    if home is not None and home.node == node:
         return None
-    if lease.is_led_by_another(connection, spool.node()):
+    if lease.is_led_by_another(connection, node):
         raise UsageError(
             f"An inbox on the ledger's own spool is at work{'' if home is None else f', on {home.place}'}.",
             kept="Nothing was changed.",
             todo="Stop it first. If it was killed, wait a minute.",
         )
-    _write(connection, spool, now)
     before = None if home is None else str(home.place)
+    if dry_run:
+        return before
+    spool.create()
+    _write(connection, spool, now)
     said = f"{spool.root} instead of {before}: {reason}"
     ledger.note(connection, now, event="spool adopted", by=by, reason=said)
     return before

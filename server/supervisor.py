@@ -32,6 +32,8 @@ _LAST_PAUSE_SECONDS = 30.0
 # A child that has lived so long had a good start; the next pause is a short one again.
 _GOOD_LIFE_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
+# How long the start waits for a database that is silent: files are accepted all the same.
+_ANSWER_SECONDS = 3
 
 # What C's library is told when a child starts. Else each thread would have a heap of its own, and of a dozen
 # threads that adds up; and each of the receiver's that checks passwords would keep the 19 MiB that one takes.
@@ -128,7 +130,7 @@ def serve(conf: Path, settings: Settings) -> None:
     """
     log_to_stderr(settings.log.level)
     spool = Spool(settings.inbox.spool)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, timeout_seconds=_ANSWER_SECONDS)
     home.settle(database, spool)
     database.close()
     stop = asked_to_stop()

@@ -109,6 +109,26 @@ def test_no_spool_is_made_in_the_place_of_one_that_the_ledger_knows(bench: Bench
     assert not elsewhere.root.exists()
 
 
+def test_nothing_begins_on_a_spool_in_the_place_of_the_ledgers_own(bench: Bench, tmp_path: Path) -> None:
+    home.settle(bench.database, bench.spool)
+    home.claim(bench.database, bench.spool)
+    place = bench.spool.root
+    place.rename(tmp_path / "away")
+    Spool(place).create()
+    with pytest.raises(AnotherSpool, match=f"last seen as {place}; this one in its place is new"):
+        home.settle(bench.database, Spool(place))
+
+
+def test_a_spool_that_is_not_adopted_is_not_made(bench: Bench, tmp_path: Path) -> None:
+    home.claim(bench.database, bench.spool)
+    other = Bench(bench.settings, Spool(tmp_path / "other"), bench.database, bench.catalog)
+    assert other.inbox.adopt(Decision(dry_run=True)) == str(bench.spool.root)
+    bench.loader()
+    with pytest.raises(UsageError, match="is at work, on"):
+        other.inbox.adopt(ME)
+    assert not other.spool.root.exists()
+
+
 def test_a_spool_is_made_for_a_ledger_that_has_none(database_url: str, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     database = Database(make_url(database_url))
@@ -147,7 +167,7 @@ def test_a_second_inbox_with_a_spool_of_its_own_says_so_and_ends(
         Spool(second.spool).create()
         said = second.command("serve", code=1)
         assert f"The ledger belongs to another spool, last seen as {first.spool}" in said
-        assert "The loader cannot run, so the inbox ends" in said
+        assert "listening" not in said, "nothing is accepted into it meanwhile"
         assert "Traceback" not in said
         assert "belongs to another spool" in second.command("status", code=1)
         assert "is at work" in second.command("adopt", code=2)
