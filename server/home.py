@@ -38,13 +38,20 @@ class AnotherSpool(InboxError):
 def settle(database: Database, spool: Spool) -> None:
     """Make a spool where there is none, unless the ledger has one.
 
-    While the database is away the spool is made: files are accepted all the same (contract A4).
+    While the database is away a spool that is there will do: files are accepted all the same (contract A4).
 
     Raises:
         AnotherSpool: it has another one, elsewhere or in whose place this one is.
         SpoolGone: it has one here, which is not there.
+        DBAPIError: there is no spool, and the database cannot say whether there ever was one.
     """
-    home = _find(database)
+    try:
+        home = _find(database)
+    except DBAPIError as error:
+        # Where there is no spool the ledger may have one, on a disk that is away as well.
+        if not spool.is_made or not passes_by_itself(error):
+            raise
+        home = None
     if home is not None and spool.is_made and home.node != spool.node():
         # Before the receiver accepts anything into it.
         raise AnotherSpool(spool, home.place)
@@ -58,15 +65,10 @@ def settle(database: Database, spool: Spool) -> None:
 def _find(database: Database) -> Row[Any] | None:
     if database.is_sqlite and not Path(database.place).exists():
         return None
-    try:
-        with database.read() as connection:
-            if not inspect(connection).has_table(_home.name):
-                return None
-            return connection.execute(select(_home)).one_or_none()
-    except DBAPIError as error:
-        if not passes_by_itself(error):
-            raise
-        return None
+    with database.read() as connection:
+        if not inspect(connection).has_table(_home.name):
+            return None
+        return connection.execute(select(_home)).one_or_none()
 
 
 def claim(database: Database, spool: Spool) -> None:

@@ -111,9 +111,12 @@ class Spool:
             SpoolGone: it was in use, and a folder that files or receipts were in is missing.
             InboxError: the place does not allow it.
         """
-        if self.is_made:
-            self.enter()
         try:
+            if self.is_made:
+                # Nothing lasting is in these.
+                for folder in (self.aside, self.acks):
+                    folder.mkdir(exist_ok=True, mode=0o750)
+                self.must_be_there()
             for folder in (self.data, self.refused, self.aside, self.staged, self.new, self.done, self.acks):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o750)
             with contextlib.suppress(FileExistsError):
@@ -121,6 +124,8 @@ class Spool:
             # Last, so that whatever has a name has all the rest.
             if not self.is_made:
                 self._name_it()
+        except SpoolGone:
+            raise
         except OSError as error:
             raise InboxError(
                 f"The spool {self.root} cannot be made: {error.strerror}.",
@@ -164,8 +169,8 @@ class Spool:
                 todo="If it was moved, or its disk is away, bring it back. If it is lost, stop the inbox, "
                 "run `kore-inbox adopt`, start it again, and have the senders send again what is missing.",
             )
-        lasting = (self.data, self.staged, self.new, self.done)
-        missing = next((folder for folder in lasting if not folder.is_dir()), None)
+        needed = (self.data, self.staged, self.new, self.done, self.aside)
+        missing = next((folder for folder in needed if not folder.is_dir()), None)
         if missing is None:
             return None
         return SpoolGone(

@@ -52,15 +52,15 @@ class _Child:
     started_at: float = 0.0
     start_at: float = field(default_factory=time.monotonic)
 
-    def look_after(self) -> None:
-        """Start it if it is due; notice if it has died.
+    def look_after(self, *, may_start: bool) -> None:
+        """Start it if it is due and may be; notice if it has died.
 
         Raises:
             InboxError: it says at its first start that it cannot run.
         """
         now = time.monotonic()
         if self.process is None:
-            if now >= self.start_at:
+            if may_start and now >= self.start_at:
                 self._start(now)
         elif self.process.poll() is None:
             if now - self.started_at >= _GOOD_LIFE_SECONDS:
@@ -125,7 +125,7 @@ def serve(conf: Path, settings: Settings) -> None:
 
     Raises:
         SpoolTaken: another inbox runs on the spool.
-        AnotherSpool, SpoolGone: see `home.settle`.
+        AnotherSpool, SpoolGone, DBAPIError: see `home.settle`.
         InboxError: a child cannot run, or the spool cannot be made.
     """
     log_to_stderr(settings.log.level)
@@ -133,7 +133,7 @@ def serve(conf: Path, settings: Settings) -> None:
     database = Database(settings.database_url, timeout_seconds=_ANSWER_SECONDS)
     home.settle(database, spool)
     database.close()
-    stop = asked_to_stop()
+    stop, is_gone = asked_to_stop(), False
     boards = {role: Noticeboard(spool, of_child(role)) for role in ROLES}
     idle = set() if settings.mail.is_on else {"mailer"}
     children = [_Child(role, conf, boards[role]) for role in ROLES if role not in idle]
@@ -145,8 +145,13 @@ def serve(conf: Path, settings: Settings) -> None:
             boards[role].clear()
         try:
             while not stop.wait(_LOOK_SECONDS):
+                # None begins on another spool that has come into its place.
+                gone = spool.gone()
+                if gone is not None and not is_gone:
+                    log.error("%s", gone, extra={"action": "wait"})
+                is_gone = gone is not None
                 for child in children:
-                    child.look_after()
+                    child.look_after(may_start=not is_gone)
         finally:
             log.info("stopping", extra={"action": "stop"})
             for child in children:

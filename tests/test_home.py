@@ -6,6 +6,7 @@ from threading import Event
 
 import pytest
 from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
 
 from server import home, schema
 from server.admin import Decision
@@ -15,7 +16,7 @@ from server.errors import UsageError
 from server.home import AnotherSpool
 from server.spool import Spool, SpoolGone
 from tests.support.inboxes import Bench
-from tests.support.running import RunningInbox, until
+from tests.support.running import RunningInbox, free_port, until
 
 NAME = "DT_0000001_KS_CATEGORY.NET"
 HELD = "DT_0000003_KS_CATEGORY.NET"
@@ -117,6 +118,16 @@ def test_nothing_begins_on_a_spool_in_the_place_of_the_ledgers_own(bench: Bench,
     Spool(place).create()
     with pytest.raises(AnotherSpool, match=f"last seen as {place}; this one in its place is new"):
         home.settle(bench.database, Spool(place))
+
+
+def test_no_spool_is_made_while_nobody_can_say_whether_there_was_one(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    database = Database(make_url(f"mysql+pymysql://root@127.0.0.1:{free_port()}/inbox"))
+    with pytest.raises(OperationalError):
+        home.settle(database, spool)
+    assert not spool.root.exists()
+    spool.create()
+    home.settle(database, spool)
 
 
 def test_a_spool_that_is_not_adopted_is_not_made(bench: Bench, tmp_path: Path) -> None:

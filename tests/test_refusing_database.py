@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from server.spool import Spool
 from tests.support.mariadb import PrivateMariaDB
 from tests.support.running import RunningInbox, until
 
@@ -49,6 +50,7 @@ def test_an_inbox_without_its_schema_accepts_and_loads_when_it_is_made(
     tmp_path: Path, mariadb: PrivateMariaDB
 ) -> None:
     inbox = RunningInbox(tmp_path / "inbox", mariadb.url("late"))
+    Spool(inbox.spool).create()
     with inbox:
         assert "226" in inbox.push("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
         until(lambda: "next try" in inbox.log.read_text(), "the loader has found out")

@@ -16,6 +16,7 @@ from server.config import load_settings
 from server.database import Database
 from server.errors import SettingsError
 from server.migrate import prepare, to_add
+from server.spool import Spool
 from tests.support.running import RunningInbox, until
 
 LOYALTY = """
@@ -135,6 +136,7 @@ def test_tables_that_cannot_follow_the_catalog_are_told_of_before_a_port_opens(i
 def test_a_database_that_is_away_does_not_keep_the_inbox_from_starting(tmp_path: Path) -> None:
     """A4."""
     inbox = RunningInbox(tmp_path / "inbox", "mysql+pymysql://nobody@127.0.0.1:1/nothing")
+    Spool(inbox.spool).create()
     with inbox:
         assert inbox.push("DT_0000001_KS_CATEGORY.NET", b"A\n").startswith("226")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server import notices, supervisor
-from server.config import Inbox, Settings
+from server.config import Database, Inbox, Settings
 from server.machine_rules import crash_loops
 from server.notices import ROLES, Noticeboard, of_child
 from server.spool import Spool
@@ -40,10 +40,10 @@ def test_a_child_that_has_ended_thrice_is_in_a_loop_until_it_has_lived_for_a_min
     def lives(seconds: float, ending: int | None) -> list[str]:
         """It is started when it is due, and looked at when it has lived for so long."""
         clock[0] += 30
-        child.look_after()
+        child.look_after(may_start=True)
         clock[0] += seconds
         processes[-1].returncode = ending
-        child.look_after()
+        child.look_after(may_start=True)
         return [found.subject for found in crash_loops(spool)]
 
     assert [lives(59, ending=1) for _ in range(4)] == [[], [], ["loader"], ["loader"]]
@@ -66,3 +66,36 @@ def test_of_a_child_that_is_no_longer_run_nothing_is_told(
     supervisor.serve(spool.root, Settings(inbox=Inbox(spool=spool.root)))
     told = [role for role in ROLES if notices.read(spool, of_child(role)) is not None]
     assert told == ["receiver", "loader"]
+
+
+def test_no_child_is_started_while_the_spool_is_away(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would begin on another one that has come into its place."""
+    started: list[bool] = []
+    child = SimpleNamespace(look_after=lambda *, may_start: started.append(may_start), stop=lambda: None)
+    away = spool.root.with_name("away")
+
+    def becomes_another() -> None:
+        spool.root.rename(away)
+        Spool(spool.root).create()
+
+    def is_back() -> None:
+        spool.root.rename(spool.root.with_name("the other"))
+        away.rename(spool.root)
+
+    steps = iter([lambda: None, becomes_another, is_back])
+
+    def wait(_seconds: float) -> bool:
+        step = next(steps, None)
+        if step is not None:
+            step()
+        return step is None
+
+    monkeypatch.setattr(supervisor, "log_to_stderr", lambda _: None)
+    monkeypatch.setattr(supervisor, "_Child", lambda *_: child)
+    monkeypatch.setattr(supervisor, "asked_to_stop", lambda: SimpleNamespace(wait=wait))
+    settings = Settings(
+        inbox=Inbox(spool=spool.root),
+        database=Database(url=f"sqlite:///{spool.root.parent / 'inbox.sqlite'}"),
+    )
+    supervisor.serve(spool.root, settings)
+    assert started == [True, True, False, False, True, True], "receiver and loader, three times"

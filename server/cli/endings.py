@@ -14,6 +14,8 @@ _IN_OUR_WORDS = {
     "Value error, ": "",
     "Input should be a valid integer, unable to parse string as an integer": "it is no whole number",
 }
+# What a command is run as by mistake makes files that the inbox cannot use.
+_RIGHTS = " Run this as the user that the inbox runs as, or give that user what it needs (`chown`)."
 
 
 def exit_code(command: Callable[[], int | None]) -> int:
@@ -44,7 +46,8 @@ def exit_code(command: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         code = 0
     except OSError as error:
-        complain(f"{error.filename or 'The system'}: {error.strerror}.")
+        todo = _RIGHTS if isinstance(error, PermissionError) else ""
+        complain(f"{error.filename or 'The system'}: {error.strerror}.{todo}")
         code = 1
     except Exception as error:
         # click's own, which standalone mode would print and exit with.

@@ -6,6 +6,8 @@ A validator raises ValueError with a sentence; which setting it is about, `mista
 import inspect
 import ipaddress
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +27,6 @@ _LONGEST_DAYS = 3650
 _TWO_PORTS = "write the first and the last port, such as [50000, 50100]"
 
 _DRIVERS = {"sqlite": "pysqlite", "mysql": "pymysql", "mariadb": "pymysql"}
-_SQLITE_BEGINS = b"SQLite format 3\0"
 # Options of SQLAlchemy that name files, which are opened at each connection.
 _FILES = ("ssl_ca", "ssl_cert", "ssl_key")
 # Of PyMySQL's options those that take an object, or would have it connect later than it is asked to.
@@ -195,12 +196,14 @@ def no_database(url: URL) -> str | None:
     if path.is_dir():
         return f"{path} is a folder"
     try:
-        with path.open("rb") as database:
-            begins = database.read(len(_SQLITE_BEGINS))
-    except OSError:
+        # Asked of SQLite: whoever else opens the file and closes it takes this process its locks on it.
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
         # One that is missing is made; whether the others are there later, only time tells (A4).
-        return None
-    return None if begins in (b"", _SQLITE_BEGINS) else f"{path} is no SQLite database"
+        is_another = error.sqlite_errorcode == sqlite3.SQLITE_NOTADB
+        return f"{path} is no SQLite database" if is_another else None
+    return None
 
 
 def is_loopback(host: str) -> bool:

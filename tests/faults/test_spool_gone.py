@@ -36,7 +36,7 @@ def at_work(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         yield bench
 
 
-@pytest.mark.parametrize("folder", ["", "data", "new", "done", "staged"])
+@pytest.mark.parametrize("folder", ["", "data", "new", "done", "staged", "aside"])
 def test_a_spool_that_is_away_is_waited_for_and_goes_on_when_it_is_back(
     at_work: Bench, caplog: pytest.LogCaptureFixture, folder: str
 ) -> None:
@@ -92,6 +92,8 @@ def test_nothing_is_made_anew_in_place_of_a_folder_with_bytes_or_receipts(tmp_pa
             with pytest.raises(SpoolGone, match=f"The folder {folder} of the spool is not there"):
                 Spool(tmp_path).create()
             assert not folder.exists()
+    # What is under way there counts for nothing.
+    spool.aside.rmdir()
     Spool(tmp_path).create()
 
 
