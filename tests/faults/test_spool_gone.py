@@ -95,6 +95,7 @@ def test_nothing_is_made_anew_in_place_of_a_folder_with_bytes_or_receipts(tmp_pa
     # What is under way there counts for nothing.
     spool.aside.rmdir()
     Spool(tmp_path).create()
+    assert spool.aside.is_dir()
 
 
 @pytest.fixture
