@@ -66,8 +66,6 @@ _RIGHTS = "Grant the user of [database] url all rights on the schema"
 _REFUSING_MYSQL = {
     **dict.fromkeys((1045, 1129, 1130, 1251, 1524, 1698, 1820, 1862, 3118, 4151), _LOGIN),
     **dict.fromkeys((1044, 1142, 1143, 1227, 1370), _RIGHTS),
-    1146: "If the schema has lost its tables, put them back; if they are lost, stop the inbox and run "
-    "`kore-inbox rebuild`",
     1049: "Make the schema, or name another in [database] url",
 }
 _SAME_FILE = "Put that file back; if it is lost, stop the inbox and run `kore-inbox rebuild`"

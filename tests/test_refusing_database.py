@@ -1,17 +1,12 @@
 """A database that refuses the inbox is away until someone has mended that; nothing is lost (A4, L9)."""
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from server import dispatcher
-from server.dispatcher import Dispatcher
-from server.journal import LedgerLost
 from server.spool import Spool
-from tests.support.inboxes import Bench
 from tests.support.mariadb import PrivateMariaDB
 from tests.support.running import RunningInbox, until
 
@@ -66,33 +61,3 @@ def test_an_inbox_without_its_schema_accepts_and_loads_when_it_is_made(
     assert re.search(r"WARNING .* database away, next try in 1 s: Unknown database 'late' \(1049\)", log)
     assert "Traceback" not in log
     assert "sqlalche.me" not in log
-
-
-@pytest.mark.parametrize("new_database", ["mariadb"], indirect=True)
-def test_a_schema_that_loses_its_tables_while_the_loader_works_is_told_in_words(
-    bench: Bench,
-    mariadb: PrivateMariaDB,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
-    monkeypatch.setattr(dispatcher, "AWAY_FIRST_SECONDS", 0.01)
-    loader = Dispatcher(bench.settings, bench.spool, bench.database, bench.catalog)
-    ended: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            loader.run()
-        except LedgerLost as error:
-            ended.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    until(lambda: bench.states() == {"DT_0000001_KS_CATEGORY.NET": "loaded"}, "it is loaded")
-    schema = str(bench.database.url.database)
-    mariadb.drop_schema(schema)
-    mariadb.create_schema(schema)
-    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"B\ttwo\n")
-    thread.join(60)
-    assert "`kore-inbox rebuild`" in str(ended)
-    assert [record for record in caplog.records if record.exc_info] == []
