@@ -186,12 +186,15 @@ class Acceptance:
         note = self.sent.take_staged(user.name, old)
         if note is None:
             return Answer(550, f"{shown(old)} is not staged; there is nothing to rename.")
-        proto = replace(note, name=new, address=address, received_at=utc_now().isoformat())
-        answer, is_gone = Answer(451, ""), False
         try:
-            is_gone = self.uploads.as_on_disk(note) is None
-            if is_gone:
-                return Answer(550, f"{shown(old)} is gone from the inbox's disk; send it again.")
+            is_gone = self.uploads.still_there(note) is None
+        except OSError as error:
+            return _failed(new, error)
+        if is_gone:
+            return Answer(550, f"{shown(old)} is gone from the inbox's disk; send it again.")
+        proto = replace(note, name=new, address=address, received_at=utc_now().isoformat())
+        answer = Answer(451, "")
+        try:
             if is_temporary(new, self._inbox.temporary_suffixes):
                 answer = self._stage(proto, last_look)
             else:
@@ -201,7 +204,7 @@ class Acceptance:
         finally:
             if answer.accepted:
                 _afterwards(lambda: self._spool.unstage(note.id))
-            elif not is_gone and not self.sent.put_back(note):
+            elif not self.sent.put_back(note):
                 _afterwards(lambda: self.uploads.forget(note))
         return replace(answer, code=250) if answer.accepted else answer
 

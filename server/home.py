@@ -52,13 +52,13 @@ def settle(database: Database, spool: Spool) -> None:
         if not spool.is_made or not passes_by_itself(error):
             raise
         home = None
-    if home is not None and spool.is_made and home.node != spool.node():
+    if home is not None:
+        here = str(spool.root.resolve())
         # Before the receiver accepts anything into it.
-        raise AnotherSpool(spool, home.place)
-    if home is not None and not spool.is_made:
-        if home.place != str(spool.root.resolve()):
+        if home.node != spool.node() if spool.is_made else home.place != here:
             raise AnotherSpool(spool, home.place)
-        spool.must_be_there()
+        if not spool.is_made:
+            spool.must_be_there()
     spool.create()
 
 

@@ -26,9 +26,7 @@ def review(facts: Facts) -> None:
     connection, now = facts.connection, facts.now
     known = {(row.kind, row.subject): row for row in connection.execute(_open())}
     facts = replace(facts, is_open=lambda kind, subject: (kind, subject) in known)
-    wrong = {
-        (found.kind, found.subject[:_LONGEST_SUBJECT]): found for rule in _RULES for found in rule(facts)
-    }
+    wrong = {_key(found): found for rule in _RULES for found in rule(facts)}
     for key, found in wrong.items():
         row = known.get(key)
         if row is None:
@@ -41,10 +39,15 @@ def review(facts: Facts) -> None:
     _close(connection, [row.id for key, row in known.items() if key not in wrong], now)
 
 
+def _key(found: Condition) -> tuple[Kind, str]:
+    """What tells an incident from another, as the ledger has it."""
+    return found.kind, found.subject[:_LONGEST_SUBJECT]
+
+
 def not_open(connection: Connection, found: Iterable[Condition]) -> list[Condition]:
     """Those of which there is no open incident."""
     known = {(row.kind, row.subject) for row in connection.execute(_open())}
-    return [each for each in found if (each.kind, each.subject[:_LONGEST_SUBJECT]) not in known]
+    return [each for each in found if _key(each) not in known]
 
 
 def add(connection: Connection, found: Iterable[Condition], now: datetime) -> None:

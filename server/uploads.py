@@ -64,23 +64,14 @@ class Uploads:
             announced: as for `begin`.
         """
         name = shown(sender.name)
-        refusal = self._no_room(sender.name, announced)
         if sender.transfer_type != "I":
-            refusal = Answer(504, f"{name} can go on in TYPE I only; in ASCII nobody can count its bytes.")
+            return Answer(504, f"{name} can go on in TYPE I only; in ASCII nobody can count its bytes.")
+        refusal = self._no_room(sender.name, announced)
         if refusal is not None:
             return refusal
-        noted = self._sent.take_cut(sender.user, sender.name)
-        try:
-            earlier = None if noted is None else self.as_on_disk(noted)
-        except OSError as error:
-            if noted is not None:
-                self._sent.put_back(noted)
-            return failure(sender.name, error)
-        if earlier is None:
-            if _key(sender) in self._going_on:
-                return Answer(450, f"Another session is going on with {name}; wait for it.")
-            code = 550 if offset is None else 554
-            return Answer(code, f"Nothing of {name} is kept to go on with; send it whole, with STOR.")
+        earlier = self._take_cut(sender, 550 if offset is None else 554)
+        if isinstance(earlier, Answer):
+            return earlier
         if offset is None:
             offset = resumes_at(earlier)
         if offset > earlier.size_bytes:
@@ -89,6 +80,20 @@ class Uploads:
                 554, f"Of {name} only {earlier.size_bytes} bytes are kept; ask SIZE where to go on."
             )
         return self._open(sender, announced, earlier, offset)
+
+    def _take_cut(self, sender: Sender, code: int) -> Receipt | Answer:
+        """What is kept of a cut upload, taken away from all others; or why there is nothing, with `code`."""
+        name = shown(sender.name)
+        noted = self._sent.take_cut(sender.user, sender.name)
+        try:
+            earlier = None if noted is None else self.still_there(noted)
+        except OSError as error:
+            return failure(sender.name, error)
+        if earlier is not None:
+            return earlier
+        if _key(sender) in self._going_on:
+            return Answer(450, f"Another session is going on with {name}; wait for it.")
+        return Answer(code, f"Nothing of {name} is kept to go on with; send it whole, with STOR.")
 
     def _open(
         self, sender: Sender, announced: int | None, earlier: Receipt | None, offset: int | None
@@ -227,6 +232,14 @@ class Uploads:
         self.show(found)
         if self._sent.was_accepted(found):
             self.forget_cut(found.user, found.name)
+
+    def still_there(self, note: Receipt) -> Receipt | None:
+        """As `as_on_disk`, of a note that was taken away; it is put back if it cannot be looked at."""
+        try:
+            return self.as_on_disk(note)
+        except OSError:
+            self._sent.put_back(note)
+            raise
 
     def as_on_disk(self, note: Receipt) -> Receipt | None:
         """What is left of a staged or cut file: bytes may have been cut off since it was noted, or be gone.
