@@ -64,9 +64,10 @@ def test_a_supervisor_killed_at_any_step_leaves_no_child_and_can_be_started_agai
     monkeypatch.setattr(sys, "executable", str(stand_in))
     monkeypatch.setattr(supervisor, "_LOOK_SECONDS", 0.002)
     monkeypatch.setattr(supervisor, "_Child", partial(supervisor._Child, pause_seconds=0.002))
-    settings = Settings(inbox=Inbox(spool=tmp_path / "spool"))
     died = []
     for step in count(1):
+        # Each makes its spool itself: to be killed at that is to be started again on half of one.
+        settings = Settings(inbox=Inbox(spool=tmp_path / f"spool{step}"))
         death = _life(tmp_path, settings, step)
         assert processes.left_behind() == {}, str(death)
         if death is None:
@@ -74,5 +75,5 @@ def test_a_supervisor_killed_at_any_step_leaves_no_child_and_can_be_started_agai
         died.append(death.what)
         assert _life(tmp_path, settings) is None
         assert processes.left_behind() == {}, f"{death}, and started again"
-    for call in ("flock", "fork_exec", "kill"):
+    for call in ("mkdir", "mkfifo", "link", "flock", "fork_exec", "kill"):
         assert any(what.startswith(call) for what in died), call

@@ -10,6 +10,7 @@ changes nothing is not counted: a death before it leaves the same world as one b
 """
 
 import gc
+import io
 import itertools
 import logging
 import os
@@ -29,16 +30,17 @@ _MEMORY = frozenset({"StringIO", "BytesIO"})
 # fmt: off
 _LOOKS = frozenset({
     "_checkClosed", "_checkReadable",
-    "access", "close", "closed", "cpu_count", "create_collation", "create_function", "cursor", "detach",
-    "device_encoding", "dup", "enable_load_extension", "eventfd", "fetchall", "fetchmany", "fetchone",
-    "fileno", "fspath", "fstat", "get_blocking", "get_inheritable", "get_terminal_size", "getcwd",
-    "getegid", "geteuid", "getgid", "getpeername", "getpid", "getppid", "getsockname", "getsockopt",
-    "gettimeout", "getuid", "isatty", "listdir", "lseek", "lstat", "nice", "open_code", "peek", "pread",
-    "read", "read1", "readable", "readall", "readinto", "readline", "readlines", "readlink", "recv",
-    "recv_into", "rollback", "scandir", "sched_getaffinity", "seek", "seekable", "set_authorizer",
-    "set_blocking", "set_inheritable", "setblocking", "setsockopt", "settimeout", "stat", "statvfs",
-    "strerror", "sysconf", "tell", "text_encoding", "times", "umask", "uname", "urandom", "waitpid",
-    "waitstatus_to_exitcode", "writable",
+    "WIFSTOPPED", "_path_normpath", "access", "close", "closed", "cpu_count", "create_collation",
+    "create_function", "cursor", "detach", "device_encoding", "dup", "enable_load_extension",
+    "eventfd", "fetchall", "fetchmany", "fetchone", "fileno", "fspath", "fstat", "get_blocking",
+    "get_inheritable", "get_terminal_size", "getcwd", "getegid", "geteuid", "getgid", "getpeername",
+    "getpid", "getppid", "getsockname", "getsockopt", "gettimeout", "getuid", "isatty", "listdir",
+    "lseek", "lstat", "nice", "open_code", "peek", "pread", "read", "read1", "readable", "readall",
+    "readinto", "readline", "readlines", "readlink", "recv", "recv_into", "rollback", "scandir",
+    "sched_getaffinity", "seek", "seekable", "set_authorizer", "set_blocking", "set_inheritable",
+    "setblocking", "setsockopt", "settimeout", "stat", "statvfs", "strerror", "sysconf", "tell",
+    "text_encoding", "times", "umask", "uname", "urandom", "waitpid", "waitstatus_to_exitcode",
+    "writable",
 })
 # fmt: on
 # The words by which statements begin that only look, in SQL.
@@ -145,6 +147,10 @@ def _is_step(frame: FrameType, function: Any) -> bool:
         if not any(kind.__module__ in _WORLD for kind in kinds) or kinds[0].__name__ in _MEMORY:
             return False
     if name == "open" and frame.f_locals.get("mode") in ("r", "rb"):
+        return False
+    # To leave a file that is only read: what looks again and again, as often as it has time to, would else
+    # give the same step another number in each life.
+    if name == "__exit__" and isinstance(owner, io.IOBase) and not (owner.closed or owner.writable()):
         return False
     return not _statement(frame).lstrip().upper().startswith(_ASKS)
 
