@@ -30,6 +30,7 @@ from server.names import (
     parse_accepted,
     parse_unsequenced,
 )
+from server.nudges import nudge
 from server.outlook import Outlook, View
 from server.pending import Entry, Pending
 from server.receipt import Receipt
@@ -240,7 +241,7 @@ class Acceptance:
             _afterwards(lambda: self._pending.add(name, receipt.id))
         _afterwards(lambda: self.sent.accepted(receipt))
         _afterwards(lambda: self.uploads.forget_cut(receipt.user, receipt.name))
-        _afterwards(self._spool.nudge)
+        _afterwards(lambda: nudge(self._spool.root))
         _say("accept", sentence, receipt)
         return Answer(226, sentence)
 
@@ -361,7 +362,7 @@ class Acceptance:
             data = self._spool.keep_refused(proto.data, proto.sha256, self._inbox.refused_quota)
             receipt = replace(proto, id=self._spool.new_id(data), data=data, refusal=reason, cause=cause)
             self._spool.accept(receipt, last_look)
-        _afterwards(self._spool.nudge)
+        _afterwards(lambda: nudge(self._spool.root))
         fate = (
             "it is kept for the operator" if data else "it is not kept, the quota for refused files is full"
         )

@@ -29,6 +29,7 @@ from server import (
     ledger,
     numbering,
     overview,
+    roles,
     row_replay,
     schema,
     streams,
@@ -47,6 +48,7 @@ from server.kinds import Kind
 from server.loading import Loading
 from server.migrate import is_prepared, prepare
 from server.names import FIRST_SEQUENCE, Mode
+from server.nudges import nudge
 from server.rebuild import Progress, Rebuilt, rebuild
 from server.receipt import DROP_FOLDER
 from server.row_replay import TriedRow
@@ -193,7 +195,7 @@ class Inbox:
             found = overview.UNKNOWN | {"exceptions": 1}
         return {
             "waits": [asdict(wait) for wait in waiting],
-            "loader": "running" if self.spool.is_taken("loader") else "not running",
+            "loader": "running" if roles.is_taken(self.spool.root, "loader") else "not running",
             "unregistered": len(self.spool.pending_ids()),
             "unfinished": [
                 {
@@ -568,7 +570,7 @@ class Inbox:
         except _DryRun:
             return
         Journal(self.spool).append(entry)
-        self.spool.nudge()
+        nudge(self.spool.root)
 
 
 def _mended_by(connection: Connection, rows: Sequence[Row[Any]]) -> list[Row[Any]]:

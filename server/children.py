@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from server import process
+from server import process, roles
 from server.apis import load_catalog
 from server.config import Settings
 from server.database import LOADING_CACHE_KIB, Database
@@ -44,7 +44,7 @@ def load(settings: Settings, stop: threading.Event) -> None:
     spool = Spool(settings.inbox.spool)
     spool.enter()
     catalog = load_catalog(settings)
-    with spool.lock("loader"):
+    with roles.take(spool.root, "loader"):
         database = Database(settings.database_url, cache_kib=LOADING_CACHE_KIB)
         must_have_file(database, spool)
         Dispatcher(settings, spool, database, catalog, stop).run()
@@ -54,7 +54,7 @@ def send_mail(settings: Settings, stop: threading.Event) -> None:
     """The mailer's life."""
     spool = Spool(settings.inbox.spool)
     spool.enter()
-    with spool.lock("mailer"):
+    with roles.take(spool.root, "mailer"):
         mailer.run(settings, spool, stop)
 
 

@@ -19,6 +19,7 @@ from server.config import Settings
 from server.decisions import Corrected, Decision, Touched
 from server.errors import InboxError, UsageError
 from server.names import parse_shown
+from server.nudges import nudge
 from server.sequence import REPLACEABLE
 from server.spool import Spool
 from server.states import State
@@ -114,4 +115,4 @@ def _accept(path: Path, name: str, settings: Settings, spool: Spool, decision: D
             upload.discard()
             raise
     spool.accept(replace(receipt, id=spool.new_id(receipt.data)))
-    spool.nudge()
+    nudge(spool.root)

@@ -34,6 +34,7 @@ from server.machine_rules import crash_loops
 from server.migrate import prepare
 from server.names import Mode, parse_shown, split
 from server.notices import Noticeboard
+from server.nudges import listen
 from server.receipt import Receipt
 from server.reviewing import Reviewing
 from server.sequence import source_of
@@ -103,7 +104,7 @@ class Dispatcher:
 
     def run(self) -> None:
         """Work until `stop` is set; faults that pass are waited out, whatever they are (contract L9)."""
-        nudges = self.spool.listen()
+        nudges = listen(self.spool.root)
         away_seconds = AWAY_FIRST_SECONDS
         started = False
         try:

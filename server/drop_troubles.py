@@ -8,13 +8,13 @@ nothing, and the next look writes it anew.
 
 import json
 import logging
-import os
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from server import durable
 from server.settings.drop_folder import DropFolders
 from server.spool import Spool, utc_now
 
@@ -99,14 +99,8 @@ class Troubles:
             said.folder: {"trouble": said.trouble, "since": said.since.isoformat()}
             for said in self._known.values()
         }
-        aside = self._path.with_name(f"{self._path.name}.aside")
         try:
-            with aside.open("w", encoding="utf-8") as handle:
-                json.dump(known, handle)
-                handle.flush()
-                # Or a power cut may leave an empty file under its name.
-                os.fsync(handle.fileno())
-            aside.replace(self._path)
+            durable.replace(self._path, json.dumps(known).encode())
             self._is_written = True
         except OSError as error:
             log.warning(

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from server import durable
 from server.spool import Spool, utc_now
 
 log = logging.getLogger("server.notices")
@@ -66,10 +67,9 @@ class Noticeboard:
         if before is not None and (before.kind, before.subject) == (kind, subject):
             notice = replace(notice, first_seen=before.first_seen, count=before.count + 1)
         self._is_clear = False
-        aside = self._path.with_suffix(".aside")
+        content = json.dumps(asdict(notice), default=datetime.isoformat, ensure_ascii=False)
         try:
-            aside.write_text(json.dumps(asdict(notice), default=datetime.isoformat, ensure_ascii=False))
-            aside.rename(self._path)
+            durable.replace(self._path, content.encode())
         except OSError as error:
             log.warning("what is waited for cannot be noted: %s", error, extra={"action": "notice"})
         return notice

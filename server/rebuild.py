@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from loaders.shapes import Catalog
 from loaders.tables import target
-from server import journal, ledger, schema, streams
+from server import journal, ledger, roles, schema, streams
 from server.config import Settings
 from server.database import Database
 from server.errors import UsageError
@@ -124,7 +124,7 @@ def rebuild(
     made: list[Rebuilt] = []
     with ExitStack() as stack:
         for role in ("serve", "receiver", "loader"):
-            stack.enter_context(spool.lock(role, timeout_seconds=0))
+            stack.enter_context(roles.take(spool.root, role, timeout_seconds=0))
         try:
             with database.write("making the ledger anew") as connection:
                 now = ledger.now_utc()

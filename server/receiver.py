@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from server import roles
 from server.acceptance import Acceptance
 from server.acks import Acks
 from server.answers import printable
@@ -65,7 +66,7 @@ class Receiver:
             certificate = None if pair is None else Certificate(pair)
             spool = Spool(self._settings.inbox.spool)
             spool.enter()
-            undo.enter_context(spool.lock())
+            undo.enter_context(roles.take(spool.root, "receiver"))
             users = Users(self._conf)
             self.acceptance = Acceptance(spool, self._settings, self._outlook, self._known_apis)
             self.acceptance.load()

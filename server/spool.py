@@ -1,9 +1,9 @@
 """The spool: received bytes and their receipts on disk, durable before anyone is told (contract A1, A2).
 
-    ROLE.lock   held by the one inbox (`serve`), the one receiver, and the one loader of this spool
+    ROLE.lock   see `roles`
     ROLE.notice what a process waits for, see `notices`
     node        a name for this spool, by which a ledger knows it for its own
-    nudge       a FIFO by which the receiver wakes the loader; only a hint
+    nudge       see `nudges`
     data/ID     the bytes of one upload, opened exclusively, never moved, never changed once it has a receipt
     data/refused/SHA256   the bytes of refused uploads, one copy per digest
     aside/      receipts and staging notes being written
@@ -20,14 +20,12 @@ There is no policy here: who may send what, what is due and what is a duplicate 
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
 import secrets
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -35,14 +33,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from server import durable, nudges
+from server.durable import sync_folder
 from server.errors import InboxError, TemporaryFault
 from server.receipt import Receipt
 
 log = logging.getLogger("server.spool")
-
-
-class SpoolTaken(TemporaryFault):
-    """Another process has the role on this spool; it may be about to end."""
 
 
 class SpoolGone(TemporaryFault, OSError):
@@ -119,8 +115,7 @@ class Spool:
                 self.must_be_there()
             for folder in (self.data, self.refused, self.aside, self.staged, self.new, self.done, self.acks):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-            with contextlib.suppress(FileExistsError):
-                os.mkfifo(self.root / "nudge", 0o600)
+            nudges.prepare(self.root)
             # Last, so that whatever has a name has all the rest.
             if not self.is_made:
                 self._name_it()
@@ -190,56 +185,11 @@ class Spool:
     def _name_it(self) -> None:
         """Make its name at random, durable, and whole: others could have a part of it."""
         aside = self.aside / f"node-{secrets.token_hex(4)}"
-        with aside.open("x") as handle:
-            handle.write(secrets.token_hex(16))
-            handle.flush()
-            os.fsync(handle.fileno())
+        durable.write_new(aside, secrets.token_hex(16).encode())
         with contextlib.suppress(FileExistsError):
             self._node_path.hardlink_to(aside)
         aside.unlink()
-        _fsync_folder(self.root)
-
-    def lock(self, role: str = "receiver", timeout_seconds: float = 5.0) -> BinaryIO:
-        """Take a role on this spool, until the returned file is closed or the process ends.
-
-        Raises:
-            SpoolTaken: another process kept the role for the whole time-out.
-            TemporaryFault: the disk does not let it be taken.
-        """
-        try:
-            handle = (self.root / f"{role}.lock").open("ab")
-        except OSError as error:
-            raise TemporaryFault(
-                f"The spool {self.root} cannot be written to: {error.strerror}.",
-                kept="What was accepted is kept.",
-                todo="Look after its disk.",
-            ) from error
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    handle.close()
-                    raise SpoolTaken(
-                        f"Another inbox is running on the spool {self.root}.",
-                        todo="Stop it, or give this one a spool of its own ([inbox] spool).",
-                    ) from None
-                time.sleep(0.05)
-            else:
-                return handle
-
-    def is_taken(self, role: str) -> bool:
-        """Whether a process holds a role at this moment."""
-        try:
-            with (self.root / f"{role}.lock").open("rb") as handle:
-                # Shared, and only for this moment: whoever starts tries for longer than that.
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
-        return False
+        sync_folder(self.root)
 
     def has_rebooted(self) -> bool:
         """Whether the machine was started anew since `note_boot`: what was not flushed then is lost."""
@@ -320,7 +270,7 @@ class Spool:
 
     def sync_data_folder(self) -> None:
         """Make the names of all data files so far durable."""
-        _fsync_folder(self.data)
+        sync_folder(self.data)
 
     def keep_refused(self, data_id: str, sha256: str, limit_bytes: int) -> str:
         """Keep durable bytes as a refused upload's, once per digest; the upload's own file stays as well.
@@ -338,7 +288,7 @@ class Spool:
             if self.refused_bytes() + self.data_path(data_id).stat().st_size > limit_bytes:
                 return ""
             kept.hardlink_to(self.data / data_id)
-            _fsync_folder(self.refused)
+            sync_folder(self.refused)
         return str(kept.relative_to(self.data))
 
     def refused_bytes(self) -> int:
@@ -435,29 +385,6 @@ class Spool:
             return next(entries, None) is not None
         return False
 
-    def nudge(self) -> None:
-        """Wake the loader, if one listens; a nudge that is lost costs a second, never a file."""
-        try:
-            fifo = os.open(self.root / "nudge", os.O_WRONLY | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno in (errno.ENXIO, errno.ENOENT):
-                return
-            raise
-        try:
-            os.write(fifo, b"\n")
-        except BlockingIOError:
-            pass  # the pipe is full of nudges
-        finally:
-            os.close(fifo)
-
-    def listen(self) -> int:
-        """A file descriptor that becomes readable when someone nudges; the caller empties and closes it."""
-        path = self.root / "nudge"
-        if not stat.S_ISFIFO(path.stat().st_mode):
-            raise InboxError(f"{path} is not a FIFO.", todo="Remove it; it is made anew.")
-        # Opened for writing too, so that the end of the last writer is no end of file.
-        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-
     def free_bytes(self) -> int:
         """How much more the spool's disk can take, in bytes."""
         facts = os.statvfs(self.data)
@@ -488,10 +415,7 @@ class Spool:
     def _write(self, receipt: Receipt, folder: Path, last_look: Callable[[], None]) -> None:
         aside = self.aside / receipt.id
         try:
-            with aside.open("xb") as handle:
-                handle.write(json.dumps(vars(receipt), ensure_ascii=False).encode())
-                handle.flush()
-                os.fsync(handle.fileno())
+            durable.write_new(aside, json.dumps(vars(receipt), ensure_ascii=False).encode())
             # Its data would be in the other one.
             self.must_be_there()
             last_look()
@@ -501,7 +425,7 @@ class Spool:
             raise
         self._in_use.discard(receipt.data)
         try:
-            _fsync_folder(folder)
+            sync_folder(folder)
         except OSError as error:
             (folder / receipt.id).unlink(missing_ok=True)
             raise Undone(*error.args) from error
@@ -520,11 +444,3 @@ def names_in(folder: Path) -> list[str]:
 def ids_in(folder: Path) -> list[str]:
     """The names in a folder that are ids: network shares and people leave other things there."""
     return [name for name in names_in(folder) if _ID.fullmatch(name)]
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server import home
+from server import home, roles
 from server.config import Settings
 from server.database import Database
 from server.errors import InboxError
@@ -138,7 +138,7 @@ def serve(conf: Path, settings: Settings) -> None:
     idle = set() if settings.mail.is_on else {"mailer"}
     children = [_Child(role, conf, boards[role]) for role in ROLES if role not in idle]
     # One lock for the whole inbox, so that a second one is told once, before it has started anything.
-    with spool.lock("serve"):
+    with roles.take(spool.root, "serve"):
         log.info("starting", extra={"action": "start"})
         # Else what is not run any more would be told of for ever: it will never have lived well.
         for role in idle:

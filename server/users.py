@@ -28,6 +28,7 @@ import tomli_w
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
+from server import durable
 from server.errors import SettingsError, UsageError
 
 log = logging.getLogger("server.users")
@@ -174,16 +175,7 @@ def _changing(conf: Path) -> Iterator[dict[str, _Account]]:
             }
             for name, account in sorted(accounts.items())
         }
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
-                handle.write(_HEADER.encode() + tomli_w.dumps({"users": table}).encode())
-                handle.flush()
-                os.fsync(handle.fileno())
-            aside.replace(path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
+        durable.replace(path, _HEADER.encode() + tomli_w.dumps({"users": table}).encode(), mode=0o600)
         os.fsync(folder)
     finally:
         os.close(folder)

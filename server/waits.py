@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from server import notices, schema
+from server import notices, roles, schema
 from server.config import Inbox
 from server.database import in_words, trouble
 from server.spool import Spool, utc_now
@@ -58,7 +58,7 @@ def beside(spool: Spool, inbox: Inbox) -> Iterator[Wait]:
     Raises:
         OSError: the spool cannot be looked at.
     """
-    if not spool.is_taken("serve"):
+    if not roles.is_taken(spool.root, "serve"):
         yield Wait(
             kind="not running",
             subject="serve",
@@ -68,7 +68,7 @@ def beside(spool: Spool, inbox: Inbox) -> Iterator[Wait]:
     yield from _disk(spool, inbox)
     for role, lock in NOTICED.items():
         notice = notices.read(spool, role)
-        if notice is not None and spool.is_taken(lock):
+        if notice is not None and roles.is_taken(spool.root, lock):
             yield Wait(
                 kind=notice.kind,
                 subject=notice.subject,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url, update
 
-from server import schema
+from server import roles, schema
 from server.database import Database
 from server.simulator import Plan, push, simulate
 from server.spool import Spool
@@ -233,7 +233,7 @@ def test_a_receiver_that_is_left_over_keeps_the_spool_to_itself(tmp_path: Path) 
     inbox = RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}")
     spool = Spool(inbox.spool)
     spool.create()
-    with spool.lock("receiver"):
+    with roles.take(spool.root, "receiver"):
         done = subprocess.run(
             [sys.executable, "-P", "-m", "server.children", "receiver", str(inbox.conf)],
             stdin=subprocess.PIPE,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from server import users
+from server import roles, users
 from server.certificate import make_self_signed
 from server.kinds import Kind
 from server.loading import Loading
@@ -608,7 +608,7 @@ def the_loader_ends_at_every_start(office: Office) -> Scene:
     is_due(office, 17)
     board = office.dies_at_every_start("loader")
     office.bench.loader()
-    with office.bench.spool.lock("serve"):
+    with roles.take(office.bench.spool.root, "serve"):
         assert "waits (loader ended)" in (yield)
     board.clear()
 

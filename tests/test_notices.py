@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server import notices, waits
+from server import notices, roles, waits
 from server.config import Inbox
 from server.notices import Noticeboard
 from server.spool import Spool
@@ -43,7 +43,7 @@ def test_a_trouble_keeps_its_beginning_also_over_a_new_start(
 
 
 def test_a_try_that_is_over_is_not_promised(spool: Spool) -> None:
-    with spool.lock("serve"), spool.lock("loader"):
+    with roles.take(spool.root, "serve"), roles.take(spool.root, "loader"):
         Noticeboard(spool, "loader").put("database away", **SAID, again_seconds=3600)
         Noticeboard(spool, "serve-receiver").put("receiver ended", **SAID, again_seconds=-1)
         told = {wait.kind: wait.again_at for wait in waits.beside(spool, Inbox())}

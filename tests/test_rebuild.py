@@ -15,15 +15,16 @@ from sqlalchemy import func, make_url, select
 from loaders import records
 from loaders.records import metadata
 from loaders.tables import target
-from server import schema
+from server import roles, schema
 from server.admin import Decision
 from server.config import Load
 from server.errors import UsageError
 from server.journal import Entry, Journal, LedgerLost, must_have_ledger
 from server.rebuild import Rebuilt
+from server.roles import SpoolTaken
 from server.settings.source import Source
 from server.simulator import Disturbed, Mishaps, Plan
-from server.spool import Spool, SpoolTaken
+from server.spool import Spool
 from server.states import State
 from tests.support.inboxes import Bench, lose_ledger, replace_settings
 from tests.support.oracle import broken_references, differences
@@ -263,7 +264,7 @@ def test_only_a_lost_ledger_is_made_anew(bench: Bench) -> None:
     with pytest.raises(UsageError, match="The ledger is there"):
         _rebuild(bench)
     lose_ledger(bench, tables_too=True)
-    with bench.spool.lock("serve"), pytest.raises(SpoolTaken):
+    with roles.take(bench.spool.root, "serve"), pytest.raises(SpoolTaken):
         _rebuild(bench)
 
 

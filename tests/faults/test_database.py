@@ -12,7 +12,7 @@ from sqlalchemy import Connection, create_engine, event, make_url, select, updat
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from loaders.dialects import mariadb
-from server import dispatcher, loading, notices, schema
+from server import dispatcher, loading, notices, roles, schema
 from server.database import Database, in_words, passes_by_itself, trouble
 from server.migrate import is_prepared, prepare
 from server.states import Event
@@ -186,7 +186,7 @@ def test_a_database_that_ends_at_any_moment_is_waited_for(
 
     steps = Steps(bench.database, lambda _: end(mortal))
     steps.when(happens)
-    with living(bench), bench.spool.lock("loader"):
+    with living(bench), roles.take(bench.spool.root, "loader"):
         until(lambda: notices.read(bench.spool, "loader") is not None, "it is noted")
         steps.heal()
         found = bench.inbox.status()
@@ -263,7 +263,7 @@ def test_nothing_goes_on_without_the_file_that_was_opened_and_all_does_when_it_i
 
     steps = Steps(bench.database, happen)
     steps.when(lambda statement: statement.startswith(moment) and not found)
-    with living(bench), bench.spool.lock("loader"):
+    with living(bench), roles.take(bench.spool.root, "loader"):
         until(lambda: notices.read(bench.spool, "loader") is not None, "it is noted")
         notice = notices.read(bench.spool, "loader")
         assert notice is not None
@@ -324,7 +324,7 @@ def test_a_row_that_somebody_locks_puts_its_file_off_and_nobody_is_asked(
     with foreign(bench) as connection:
         if not bench.database.is_sqlite:
             connection.exec_driver_sql("SELECT * FROM customers FOR UPDATE")
-        with living(bench), bench.spool.lock("loader"):
+        with living(bench), roles.take(bench.spool.root, "loader"):
             until(lambda: _kinds(bench) in ({"database busy"}, {"next try"}), "it is put off")
             if bench.database.is_sqlite:
                 connection.exec_driver_sql("ROLLBACK")
@@ -410,7 +410,7 @@ def test_a_full_database_is_waited_for_until_there_is_room(
     event.listen(bench.database.engine, "begin", lambda connection: _limit(connection, limit[0]), insert=True)
     big = b"".join(b"K%06d\tname\n" % number for number in range(5000))
     bench.arrive("DT_0000001_KS_CATEGORY.NET", big)
-    with living(bench), bench.spool.lock("loader"):
+    with living(bench), roles.take(bench.spool.root, "loader"):
         until(lambda: "database full" in _kinds(bench) | _causes(bench), "it is full")
         limit[0] = pages * 1000
         until(lambda: set(bench.states().values()) == {"loaded"}, "it is loaded")

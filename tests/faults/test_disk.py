@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from server import dispatcher, notices, schema, waits
+from server import dispatcher, notices, roles, schema, waits
 from server.errors import TemporaryFault
 from server.spool import Spool
 from tests.faults.test_database import commits
@@ -38,7 +38,7 @@ def test_a_spool_that_takes_nothing_while_the_loader_works_is_waited_for(
 
     with monkeypatch.context() as broken:
         broken.setattr(Path, "rename", refuses)
-        with living(bench), bench.spool.lock("loader"):
+        with living(bench), roles.take(bench.spool.root, "loader"):
             until(lambda: notices.read(bench.spool, "loader") is not None, "it is noted")
             waits_now = bench.inbox.status()["waits"]
             assert os.strerror(error) in " ".join(wait["happened"] for wait in waits_now)
@@ -86,7 +86,7 @@ def test_a_role_that_cannot_be_taken_is_told_in_a_sentence(
 
     monkeypatch.setattr(Path, "open", refuses)
     with pytest.raises(TemporaryFault, match="cannot be written to: Read-only file system"):
-        spool.lock("loader")
+        roles.take(spool.root, "loader")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from server import dispatcher, loading
+from server import dispatcher, loading, roles
 from server.config import Settings
 from server.database import Database
 from tests.faults.test_database import commits
@@ -82,7 +82,7 @@ def test_an_sqlite_file_whose_disk_fills_up_during_a_load_goes_on_when_there_is_
         fill_at(bench, "INSERT INTO category", disk)
         sent = {name(1): rows(1, 5000)}
         bench.arrive(name(1), sent[name(1)])
-        with living(bench), bench.spool.lock("loader"):
+        with living(bench), roles.take(bench.spool.root, "loader"):
             until(lambda: "database or disk is full" in " ".join(waits(bench).values()), "it is told")
             sent[name(2)] = rows(2, 10)
             bench.arrive(name(2), sent[name(2)])
@@ -124,7 +124,7 @@ def test_a_disk_that_spool_and_database_fill_up_together_loses_nothing_and_goes_
             return reply
 
         try:
-            with living(bench), bench.spool.lock("loader"):
+            with living(bench), roles.take(bench.spool.root, "loader"):
                 store()
                 until(lambda: is_all_loaded(bench, 1), "the first is loaded")
                 disk.fill(2_000_000)
@@ -204,7 +204,7 @@ def test_a_mariadb_whose_disk_fills_up_during_a_load_goes_on_when_there_is_room(
     fill_at(bench, moment, cramped.disks[disk], left_bytes)
     sent = {name(1): rows(1, count)}
     bench.arrive(name(1), sent[name(1)])
-    with living(bench), bench.spool.lock("loader"):
+    with living(bench), roles.take(bench.spool.root, "loader"):
         told = ("is full", "No space left on device", "Disk got full", "Lost connection", "Can't connect")
         until(lambda: any(text in said for said in waits(bench).values() for text in told), "it is told")
         sent[name(2)] = rows(2, 10)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server import dispatcher, home, notices, waits
+from server import dispatcher, home, notices, roles, waits
 from server.admin import Inbox
 from server.spool import Spool, SpoolGone
 from tests.support.faults import living
@@ -31,7 +31,7 @@ def at_work(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setattr(dispatcher, "AWAY_FIRST_SECONDS", 0.01)
     monkeypatch.setattr(dispatcher, "AWAY_LAST_SECONDS", 0.01)
     bench.arrive(FIRST, b"A\tone\n")
-    with bench.spool.lock("loader"), living(bench):
+    with roles.take(bench.spool.root, "loader"), living(bench):
         until(lambda: bench.states() == {FIRST: "loaded"}, "the first is loaded")
         yield bench
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from loaders.records import metadata
 from loaders.shapes import Catalog
 from loaders.tables import target
+from server import roles
 from server.config import Settings
 from server.dispatcher import Dispatcher
 from server.pace import Pace
@@ -111,7 +112,7 @@ class World:
         """A loader's life, until it has nothing to do."""
         bench = self.bench
         bench.spool.create()
-        with bench.spool.lock("loader"):
+        with roles.take(bench.spool.root, "loader"):
             _Loader(bench.settings, bench.spool, bench.database, bench.catalog).run()
         bench.database.close()
 
