@@ -47,6 +47,7 @@ class Acks:
     """The answers of one spool. Methods raise OSError as the file system does."""
 
     def __init__(self, spool: Spool) -> None:
+        self._spool = spool
         self._root = spool.acks
         self._aside = spool.aside
 
@@ -60,8 +61,9 @@ class Acks:
         try:
             aside.rename(path)
         except FileNotFoundError:
-            # Of its source alone: the spool may be away.
-            path.parent.mkdir(exist_ok=True)
+            # Nothing lasting is in it, so the folder of all answers is made anew as well as that of a source.
+            self._spool.must_be_there()
+            path.parent.mkdir(parents=True, exist_ok=True)
             aside.rename(path)
 
     def remove(self, answer: Answer) -> None:

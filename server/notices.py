@@ -53,13 +53,18 @@ class Noticeboard:
     """
 
     def __init__(self, spool: Spool, role: str) -> None:
+        self._spool = spool
         self._path = _path(spool, role)
         self._is_clear = False
 
     def put(
         self, kind: str, *, subject: str, happened: str, kept: str, todo: str, again_seconds: float
     ) -> Notice:
-        """Say what is waited for, and how long until the next try; readers see the old one or the new one."""
+        """Say what is waited for, and how long until the next try; readers see the old one or the new one.
+
+        Where the spool is not in its place nothing is noted: whoever looks sees that, and another one in its
+        place waits for nothing.
+        """
         now = utc_now().replace(tzinfo=None, microsecond=0)
         again_at = now + timedelta(seconds=again_seconds)
         notice = Notice(kind, subject, happened, kept, todo, now, now, again_at=again_at)
@@ -69,7 +74,8 @@ class Noticeboard:
         self._is_clear = False
         content = json.dumps(asdict(notice), default=datetime.isoformat, ensure_ascii=False)
         try:
-            durable.replace(self._path, content.encode())
+            if self._spool.is_in_its_place():
+                durable.replace(self._path, content.encode())
         except OSError as error:
             log.warning("what is waited for cannot be noted: %s", error, extra={"action": "notice"})
         return notice

@@ -150,16 +150,19 @@ class Spool:
         if gone is not None:
             raise gone
 
+    def is_in_its_place(self) -> bool:
+        """Whether this spool, and no other, is where it was entered; folders of it may be missing."""
+        try:
+            return self._node in (None, self.node())
+        except FileNotFoundError:
+            return False
+
     def gone(self) -> SpoolGone | None:
         """What is missing of the spool; None if all is well."""
-        try:
-            name = self.node()
-        except FileNotFoundError:
-            name = None
-        if name is None or self._node not in (None, name):
+        if not self.is_in_its_place():
             return SpoolGone(
                 f"The spool {self.root} is not there"
-                + (". " if name is None else ", another one is in its place. ")
+                + (", another one is in its place. " if self.is_made else ". ")
                 + "A new inbox makes it when it is started.",
                 todo="If it was moved, or its disk is away, bring it back. If it is lost, stop the inbox, "
                 "run `kore-inbox adopt`, start it again, and have the senders send again what is missing.",

@@ -171,6 +171,13 @@ def test_answers_that_the_disk_refuses_hold_up_no_load(
     assert _ack(bench)["state"] == "loaded"
 
 
+def test_the_folder_of_the_answers_is_made_anew_when_it_was_removed(bench: Bench) -> None:
+    bench.spool.acks.rmdir()
+    bench.arrive(NAME, BAD)
+    bench.work()
+    assert _ack(bench)["state"] == "loaded"
+
+
 def test_answers_are_kept_for_the_time_of_retention(bench: Bench) -> None:
     old = "DT_0000002_KS_CATEGORY.NET"
     bench.arrive(NAME, b"A\tone\n")

@@ -54,8 +54,10 @@ def test_an_empty_spool_in_the_place_of_the_one_that_is_away_is_not_taken_for_it
     with _away(root):
         Spool(root).create()
         said = f"{root} is not there, another one is in its place"
-        until(lambda: said in caplog.text, "the loader has noticed")
-        root.rename(root.with_name("the empty one"))
+        until(lambda: caplog.text.count(said) > 1, "the loader has noticed, and tries again")
+        empty = root.rename(root.with_name("the empty one"))
+    assert notices.read(Spool(empty), "loader") is None, "it does not wait"
+    assert "cannot be noted" not in caplog.text
     at_work.arrive(SECOND, b"B\ttwo\n")
     until(lambda: at_work.states() == {FIRST: "loaded", SECOND: "loaded"}, "the second is loaded")
 
@@ -68,6 +70,12 @@ def test_what_of_the_spool_is_waited_for_is_noted(at_work: Bench) -> None:
     assert notice.kind == "spool gone"
     assert f"{at_work.spool.data} of the spool is not there" in notice.happened
     assert notice.kept == waits.kept("spool gone")
+
+
+def test_a_spool_that_is_away_is_told_once_a_try(at_work: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with _away(at_work.spool.root):
+        until(lambda: caplog.text.count("is not there") > 1, "the loader has tried twice")
+    assert "cannot be noted" not in caplog.text
 
 
 @pytest.mark.parametrize("folder", ["", "data"])
