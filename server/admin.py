@@ -41,7 +41,7 @@ from server.conditions import Facts
 from server.config import Settings, load_settings
 from server.database import Database, passes_by_itself, trouble
 from server.decisions import Approved, Corrected, Decision, Touched
-from server.errors import UsageError
+from server.errors import InboxError, UsageError
 from server.intake import Intake
 from server.journal import Journal, LedgerLost, must_have_file, must_have_ledger
 from server.kinds import Kind
@@ -566,11 +566,18 @@ class Inbox:
                 if decision.dry_run:
                     raise _DryRun
                 incidents.review(Facts(connection, self.settings, self.catalog, self.spool, now))
-                entry = journal.entry(connection, since)
         except _DryRun:
             return
-        Journal(self.spool).append(entry)
-        nudge(self.spool.root)
+        try:
+            Journal(self.spool).catch_up(self.database, since)
+        except OSError as error:
+            raise InboxError(
+                f"It is done, but the spool's journal cannot be written: {error.strerror}.",
+                todo="Look after the spool's disk. The inbox notes it with what happens next; if the ledger "
+                "is lost before, it is forgotten.",
+            ) from error
+        finally:
+            nudge(self.spool.root)
 
 
 def _mended_by(connection: Connection, rows: Sequence[Row[Any]]) -> list[Row[Any]]:

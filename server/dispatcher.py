@@ -182,9 +182,7 @@ class Dispatcher:
 
     def recover(self) -> None:
         """Put back what a loader that died had begun, and judge anew what settings and catalog say now."""
-        with self.database.read() as connection:
-            missed = journal.missed(connection, self._journal.known_event())
-        self._journal.append(missed)
+        self._journal.catch_up(self.database)
         with self._transaction("recovering") as (connection, now):
             absence.record(connection, self.spool, self.settings, now)
             # Of itself too, which may not live until it reviews.
@@ -402,8 +400,9 @@ class Dispatcher:
             lease.check(connection, self._token, lease.database_now(connection), LEASE_SECONDS)
             since = journal.last_event(connection)
             yield connection, self.clock()
-            entry = journal.entry(connection, since)
-        self._journal.append(entry)
+            something_happened = journal.last_event(connection) > since
+        if something_happened:
+            self._journal.catch_up(self.database, since)
 
     def _wait(self, nudges: int) -> None:
         readable, _, _ = select.select([nudges], [], [], SCAN_SECONDS)

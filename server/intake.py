@@ -65,7 +65,7 @@ class Intake:
             receipt.data
             for receipt in receipts
             if (
-                known[receipt.id] == State.DUPLICATE
+                known[receipt.id] == State.DUPLICATE and not ledger.has_another(connection, receipt)
                 if receipt.id in known
                 else self._register(connection, receipt, opened, now)
             )
@@ -284,10 +284,13 @@ class Intake:
         return is_spare, stream
 
     def _brings_back(self, connection: Connection, row: Row[Any], copy_id: int) -> bool:
-        """Let a file whose bytes are lost have those of a copy that has come; whether it needed them."""
+        """Let a file whose bytes are lost have those of a copy that has come; whether it needs them."""
+        copy = ledger.file_by_id(connection, copy_id)
+        if copy.data == row.data:
+            # A rename that its sender took for failed, and repeated.
+            return True
         if self.spool.data_path(row.data).is_file():
             return False
-        copy = ledger.file_by_id(connection, copy_id)
         same = {name: getattr(copy, name) for name in ("data", "size_bytes", "sha256", "sha256_lf")}
         ledger.change(connection, row.id, **same)
         ledger.note(

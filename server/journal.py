@@ -5,18 +5,19 @@ conflict or a replacement, what an operator has decided. None of that can be wor
 because it depended on what had been loaded, and on who had decided what, when the file came.
 
 `journal` in the spool has a line of JSON for each transaction that mattered: the rows of the ledger that it
-changed, as they were at its end, and the last event that it knew. The last image of a row counts. A line is
-written after the commit, so that nothing is in it that did not happen, and before receipts leave `new/`; what
-a crash between the two has kept out is caught up with at the loader's next start.
+changed, and the last event that it knew. The last image of a row counts. A line is written after the commit,
+so that nothing is in it that did not happen, and before receipts leave `new/`. What a crash or a full disk
+has kept out is caught up with by whoever writes the next line, at the latest when the loader starts.
 """
 
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,7 @@ TABLES: Mapping[str, Table] = {table.name: table for table in (_stream, _file, _
 
 # What a load finds out again, and what senders are told then.
 _LEFT_OUT = {
-    *("loaded_at", "attempts", "retry_at", "rows_read", "rows_loaded", "rows_rejected", "rows_parked"),
-    "ack_due",
+    *("attempts", "retry_at", "rows_read", "rows_loaded", "rows_rejected", "rows_parked", "ack_due"),
 }
 
 # After these a file is another one to the ledger; all else that happens to it happens again.
@@ -50,7 +50,9 @@ _FATEFUL = (
     Event.REFUSED,
     Event.UNKNOWN_API,
     Event.REPLACED,
+    Event.REINSTATED,
     Event.WITHDRAWN,
+    "number given back",
     "approved",
     "dismissed",
     "released early",
@@ -169,12 +171,6 @@ def entry(connection: Connection, since: int) -> Entry | None:
     return Entry(last, rows) if rows else None
 
 
-def missed(connection: Connection, known: int) -> Entry | None:
-    """What a journal has to catch up with that knows of the events up to `known`."""
-    # A ledger that was made anew counts its events from 1.
-    return entry(connection, known if known <= last_event(connection) else 0)
-
-
 def _changed_files(since: int) -> Select[Any]:
     # A FULL that has loaded is not asked about again: what it makes inactive was looked at (L6).
     loaded_full = and_(_event.c.event == Event.COMMITTED, _file.c.mode == Mode.FULL)
@@ -196,28 +192,56 @@ def _images(connection: Connection, query: Select[Any]) -> list[Image]:
 
 
 class Journal:
-    """The journal of a spool."""
+    """The journal of a spool. Its methods that write are safe in any process.
+
+    They raise OSError if the disk does not take a line; what is half written is not read.
+    """
 
     def __init__(self, spool: Spool) -> None:
         self._path: Path = spool.root / "journal"
+        # Up to which event nothing is missing, whether any of the last ones left a line or not.
+        self._caught_up = 0
 
-    def append(self, entry: Entry | None) -> None:
-        """Write a line, durably. Safe in any process.
+    def catch_up(self, database: Database, since: int | None = None) -> None:
+        """Write down what has been committed since the last line, also by others who could not.
 
-        Raises:
-            OSError: the disk does not take it; what is half written is not read.
+        What is read is read in the turn of who writes it, so that a later line never has an earlier image.
+
+        Args:
+            database: of the ledger; not in a transaction.
+            since: `last_event` before the caller's own transaction. Another one may have written a line with
+                a higher number while that was not committed.
         """
-        if entry is None:
-            return
-        line = json.dumps(vars(entry), ensure_ascii=False, separators=(",", ":")).encode()
+        with self._in_turn() as handle:
+            known = max(self.known_event(), self._caught_up)
+            with database.read() as connection:
+                last = last_event(connection)
+                # A ledger that was made anew counts its events from 1.
+                begin = min(known if known <= last else 0, last if since is None else since)
+                missed = entry(connection, begin)
+            if missed is not None:
+                self._append(handle, missed)
+            self._caught_up = last
+
+    def append(self, entry: Entry) -> None:
+        """Write a line."""
+        with self._in_turn() as handle:
+            self._append(handle, entry)
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[FileIO]:
         with self._path.open("a+b", buffering=0) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            # A line that a crash has cut ends here.
-            before = b"\n" if handle.seek(0, os.SEEK_END) and not self._ends_well(handle.fileno()) else b""
-            rest = memoryview(before + line + b"\n")
-            while rest:
-                rest = rest[handle.write(rest) or 0 :]
-            os.fdatasync(handle.fileno())
+            yield handle
+
+    def _append(self, handle: FileIO, entry: Entry) -> None:
+        line = json.dumps(vars(entry), ensure_ascii=False, separators=(",", ":")).encode()
+        # A line that a crash has cut ends here.
+        before = b"\n" if handle.seek(0, os.SEEK_END) and not self._ends_well(handle.fileno()) else b""
+        rest = memoryview(before + line + b"\n")
+        while rest:
+            rest = rest[handle.write(rest) or 0 :]
+        os.fdatasync(handle.fileno())
 
     def known_event(self) -> int:
         """The last event that the journal knew, 0 if it is empty."""

@@ -75,8 +75,13 @@ def reinstate(connection: Connection, row: Row[Any], now: datetime) -> None:
     """
     for before in replaced_by(connection, row)[-1:] if row.holder else ():
         change(connection, row.id, holder=None)
+        note(connection, now, event="number given back", file_id=row.id, reason=f"to file {before.id}")
         reason = f"file {row.id}, which was to take its place, is not loaded"
         move(connection, before.id, Event.REINSTATED, now, reason=reason, holder=1)
+        if before.rows_read is None:
+            # The ledger was made anew since it was loaded, and its tables may have been as well.
+            move(connection, before.id, Event.REPLAYED, now, reason="loaded before the ledger was lost")
+            return
         name = str(parse_shown(before.name).fix)
         if any(fix.state == State.HELD for fix in fixes(connection, name, row.stream_id, row.version)):
             move(connection, before.id, Event.REPLAYED, now, reason="corrected rows came")
@@ -147,6 +152,12 @@ def registered(connection: Connection, receipt_ids: Sequence[str]) -> dict[str, 
     """Those of some receipts that the ledger knows, with the state of their files."""
     query = select(_file.c.receipt, _file.c.state).where(_file.c.receipt.in_(receipt_ids))
     return {row.receipt: row.state for row in connection.execute(query)}
+
+
+def has_another(connection: Connection, receipt: Receipt) -> bool:
+    """Whether a file of another receipt has the same data: it was brought back, or renamed twice."""
+    query = select(_file.c.id).where(_file.c.data == receipt.data, _file.c.receipt != receipt.id).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def add_file(

@@ -23,7 +23,7 @@ MAX_LENGTH = 120
 _PART = r"[A-Za-z0-9-]{1,30}"
 _API = r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
 _MODE = r"\.(?P<mode>NET|FULL)"
-_FIX = ".FIX"
+FIX_SUFFIX = ".FIX"
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
@@ -68,7 +68,7 @@ class FileName:
 
     def __str__(self) -> str:
         number = f"{self.stem}_" if self.sequence else ""
-        return f"{number}{self.unnumbered}{_FIX if self.is_fix else ''}"
+        return f"{number}{self.unnumbered}{FIX_SUFFIX if self.is_fix else ''}"
 
     @property
     def has_own_number(self) -> bool:
@@ -121,8 +121,8 @@ def parse_shown(text: str) -> FileName:
     Raises:
         NameRefused: as `parse`.
     """
-    is_fix = text.upper().endswith(_FIX)
-    stem = text[: -len(_FIX)] if is_fix else text
+    is_fix = text.upper().endswith(FIX_SUFFIX)
+    stem = text[: -len(FIX_SUFFIX)] if is_fix else text
     match = (_NAME.fullmatch(stem) or _GIVEN.fullmatch(stem)) if len(stem) <= MAX_LENGTH else None
     if match is None:
         raise NameRefused(_what_is_wrong(stem))

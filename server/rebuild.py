@@ -37,6 +37,7 @@ from server.database import Database
 from server.errors import UsageError
 from server.intake import Intake
 from server.journal import TABLES, Entry, Image, Journal
+from server.names import FIX_SUFFIX
 from server.spool import Spool
 from server.states import Cause, State
 from server.wording import counted
@@ -217,8 +218,11 @@ def _take_up(connection: Connection, now: datetime, by: str, reason: str) -> Non
     connection.execute(
         update(_file).where(begun, f.holder == 1).values(state=State.READY, cause=None, reason=None)
     )
-    # Fixes hold no number, and go in with their files.
-    connection.execute(update(_file).where(begun, f.holder.is_(None)).values(state=State.HELD))
+    # Fixes hold no number, and go in with their files. What was turned away stays where it is.
+    is_fix = and_(f.holder.is_(None), f.name.endswith(FIX_SUFFIX, autoescape=True))
+    connection.execute(update(_file).where(begun, is_fix).values(state=State.HELD))
+    # Of what was replaced it says that it may be needed again.
+    connection.execute(update(_file).where(f.state != State.REPLACED).values(loaded_at=None))
     said = [literal(now, schema.Moment), literal("rebuilt"), f.state, literal(by), literal(reason)]
     columns = ["file_id", "stream_id", "at", "event", "state", "done_by", "reason"]
     connection.execute(

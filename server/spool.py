@@ -415,6 +415,17 @@ class Spool:
                 log.error("%s", _UNREADABLE.format(path=path, data=self.data), extra={"action": "read"})
             return None
 
+    def _must_have_data(self, receipt: Receipt) -> None:
+        """OSError unless the bytes are where they will be looked for: others may have cleared the folder."""
+        if not receipt.data:
+            return
+        try:
+            size = self.data_path(receipt.data).stat().st_size
+        except FileNotFoundError:
+            size = -1
+        if size < receipt.size_bytes:
+            raise OSError(errno.EIO, "its bytes were removed from the inbox's disk")
+
     def _write(self, receipt: Receipt, folder: Path, last_look: Callable[[], None]) -> None:
         aside = self.aside / receipt.id
         try:
@@ -422,6 +433,7 @@ class Spool:
             # Its data would be in the other one.
             self.must_be_there()
             last_look()
+            self._must_have_data(receipt)
             aside.rename(folder / receipt.id)
         except BaseException:
             aside.unlink(missing_ok=True)

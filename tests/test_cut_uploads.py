@@ -406,8 +406,8 @@ def test_a_receiver_that_died_just_after_an_acceptance_shows_no_cut_upload_of_th
     with server.ftp() as session:
         session.rename(f"{ORDERS}.tmp", ORDERS)
     server.stop()
-    server.spool.stage(notes[0])
     data[0].write_bytes(HALF)
+    server.spool.stage(notes[0])
     again = Running(tmp_path)
     with again.ftp() as session:
         session.voidcmd("TYPE I")

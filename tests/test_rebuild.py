@@ -1,5 +1,7 @@
 """A lost ledger is made anew from the spool, and everything is loaded again, also into kept tables."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from loaders.tables import target
 from server import roles, schema
 from server.admin import Decision
 from server.config import Load
-from server.errors import UsageError
+from server.errors import InboxError, UsageError
 from server.journal import Entry, Journal, LedgerLost, must_have_ledger
 from server.rebuild import Rebuilt
 from server.roles import SpoolTaken
@@ -278,7 +280,7 @@ def test_a_journal_that_misses_the_end_is_caught_up_with(
     loader = bench.loader()
     bench.arrive("DT_0000003_KS_CATEGORY.NET", b"C3\tname\n")
     with monkeypatch.context() as dying:
-        dying.setattr(Journal, "append", _die)
+        dying.setattr(Journal, "catch_up", _die)
         with pytest.raises(Killed):
             loader.register()
         with pytest.raises(Killed):
@@ -290,6 +292,60 @@ def test_a_journal_that_misses_the_end_is_caught_up_with(
         _rebuild(bench)
         bench.work()
         assert _ledger(bench) == before
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_decision_that_the_journal_had_no_room_for_is_written_with_what_happens_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = bench.loader()
+    bench.arrive("DT_0000003_KS_CATEGORY.NET", b"C3\tname\n")
+    while loader.work():
+        pass
+    with monkeypatch.context() as full:
+        full.setattr(Journal, "_append", _full)
+        with pytest.raises(InboxError, match="It is done, but the spool's journal cannot be written"):
+            bench.inbox.skip("DT", 1, 1, WHY)
+    # The loader that ran all the time, not one that recovers.
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"C2\tname\n")
+    while loader.work():
+        pass
+    before = _ledger(bench)
+    lose_ledger(bench, tables_too=True)
+    _rebuild(bench)
+    bench.work()
+    assert _ledger(bench) == before
+    assert [row["category_id"] for row in bench.rows("category")] == ["C2", "C3"]
+
+
+@pytest.mark.parametrize("tables_too", [False, True], ids=["tables kept", "tables lost"])
+@pytest.mark.parametrize("how", ["turned away", "withdrawn", "yet to be turned away"])
+def test_a_file_that_has_its_number_back_still_has_it(bench: Bench, how: str, tables_too: bool) -> None:
+    first, again = b"C1\tone\n", "DT_0000001_KS_CATEGORY.NET"
+    bench.arrive(again, first)
+    bench.work()
+    bench.arrive(again, first + (b"C2\n" if how == "withdrawn" else b"\t\n" * 1001))
+    loader = bench.loader()
+    loader.register()
+    if how == "withdrawn":
+        bench.inbox.withdraw(["2"], WHY)
+    if how != "yet to be turned away":
+        bench.work()
+    lose_ledger(bench, tables_too=tables_too)
+    _rebuild(bench)
+    bench.work()
+    assert [row["category_id"] for row in bench.rows("category")] == ["C1"]
+    with bench.database.read() as connection:
+        held = connection.execute(
+            select(schema.file.c.id, schema.file.c.state).where(schema.file.c.holder == 1)
+        )
+        assert held.all() == [(1, "loaded")]
+        second = connection.execute(select(schema.file.c.state).where(schema.file.c.id == 2)).scalar_one()
+    assert second == ("withdrawn" if how == "withdrawn" else "quarantined")
+    assert differences(bench) == []
 
 
 def test_without_a_journal_files_are_judged_anew_in_order_of_acceptance(bench: Bench) -> None:
@@ -332,7 +388,6 @@ def test_a_line_of_the_journal_that_was_cut_is_passed_over(tmp_path: Path) -> No
     long = [{"id": number, "name": "x" * 100} for number in range(3000)]
     journal.append(Entry(1, {"inbox_file": long}))
     journal.append(Entry(2, {"inbox_file": long}))
-    journal.append(None)
     assert journal.known_event() == 2
     path.write_bytes(path.read_bytes()[:-5])
     assert journal.known_event() == 1

@@ -1,5 +1,7 @@
 """What is loaded stays as it was until it, or what takes its place, is loaded (contract A7, L1, L7)."""
 
+from dataclasses import replace
+
 import pytest
 
 from loaders.shapes import Catalog
@@ -8,6 +10,7 @@ from server.admin import Decision
 from server.config import Load
 from server.errors import UsageError
 from server.receipt import Receipt
+from server.spool import Spool
 from server.states import State
 from tests.support import oracle
 from tests.support.commands import Run, json_of
@@ -19,6 +22,14 @@ NAME = "DT_0000001_KS_CATEGORY.NET"
 FIRST = b"A\tone\t\nB\tchild\tP\nC\n"
 PARENT = b"P\tparent\t\n"
 ME = Decision(by="me", reason="a test")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def _die(*_: object) -> None:
+    raise Killed
 
 
 def _names(bench: Bench) -> dict[str, str | None]:
@@ -203,3 +214,35 @@ def test_so_has_a_fix(bench: Bench) -> None:
     bench.work()
     assert _names(bench) == {"A": "one", "B": "two"}
     assert oracle.differences(bench) == []
+
+
+def test_bytes_that_came_back_stay_though_the_loader_dies_before_it_knows_that_it_has_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    lost = bench.arrive("DT_0000003_KS_CATEGORY.NET", b"C\tthree\n")
+    bench.work()
+    bench.spool.data_path(lost.data).unlink()
+    bench.arrive("DT_0000003_KS_CATEGORY.NET", b"C\tthree\n")
+    with monkeypatch.context() as dying:
+        # After the commit, and before the receipt is out of sight.
+        dying.setattr(Spool, "registered", _die)
+        with pytest.raises(Killed):
+            bench.loader().register()
+    bench.work()
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"B\ttwo\n")
+    bench.work()
+    assert [row["category_id"] for row in bench.rows("category")] == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".fix"])
+def test_a_rename_that_is_repeated_as_the_first_was_said_to_have_failed_keeps_the_bytes(
+    bench: Bench, suffix: str
+) -> None:
+    receipt = bench.arrive(f"DT_0000002_KS_CATEGORY.NET{suffix}", b"B\ttwo\n")
+    for _ in range(2):
+        bench.work()
+        # Only the name of the receipt could not be made durable, and the loader was quicker.
+        bench.spool.accept(replace(receipt, id=bench.spool.new_id(receipt.data)))
+    bench.work()
+    assert bench.spool.data_path(receipt.data).exists()

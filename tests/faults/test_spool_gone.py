@@ -146,6 +146,27 @@ def test_an_upload_during_which_the_spool_goes_is_not_accepted_into_another(rece
         assert list(Spool(place).staged_receipts()) == []
 
 
+@pytest.mark.parametrize("in_its_place", [False, True], ids=["its file is gone", "an empty folder of it"])
+def test_an_upload_whose_bytes_are_removed_meanwhile_is_not_accepted(
+    receiver: Running, in_its_place: bool
+) -> None:
+    with receiver.ftp() as session:
+        session.voidcmd("TYPE I")
+        with session.transfercmd(f"STOR {FIRST}") as connection:
+            connection.sendall(b"A\tone\n")
+            until(lambda: bool(receiver.came()), "it has come")
+            if in_its_place:
+                receiver.spool.data.rename(receiver.spool.root / "away")
+                receiver.spool.refused.mkdir(parents=True)
+            else:
+                [path] = receiver.came()
+                path.unlink()
+        with pytest.raises(ftplib.error_temp, match=f"451 {FIRST} not accepted: its bytes were removed"):
+            session.voidresp()
+    assert receiver.accepted() == []
+    assert receiver.store(FIRST, b"A\tone\n").startswith("226 ")
+
+
 @pytest.mark.parametrize("folder", ["", "data"])
 def test_an_upload_that_waits_for_its_real_name_while_the_spool_is_away_is_accepted_when_it_is_back(
     receiver: Running, folder: str
