@@ -163,6 +163,8 @@ class Acceptance:
 
     def _last_line(self, upload: Upload, proto: Receipt, user: User) -> str:
         source = proto.name.partition("_")[0].upper()
+        if not proto.size_bytes:
+            return "none: it is empty"
         # A name that is temporary or has no source (N7) may begin with anything.
         end, before = upload.open_end(), upload.earlier
         if end and self._settings.source(source if source in user.sources else user.sources[0]).ragged:

@@ -387,7 +387,13 @@ class Inbox:
             rows = [self.find(connection, name) for name in names]
             for row in rows:
                 if row.state not in (*WITHDRAWABLE, State.WITHDRAWN):
-                    raise UsageError(f"{row.name} (file {row.id}) is {row.state} and cannot be withdrawn.")
+                    raise UsageError(
+                        f"{row.name} (file {row.id}) is {row.state} and cannot be withdrawn.",
+                        todo="What is in is corrected by a newer file; `kore-inbox undo` makes active again "
+                        "what a FULL has made inactive."
+                        if row.state == State.LOADED
+                        else "",
+                    )
                 if row.loaded_at is not None:
                     raise UsageError(
                         f"{row.name} (file {row.id}) is to be loaded again; its rows are in since "

@@ -40,24 +40,20 @@ def _gaps(facts: Facts) -> Iterator[Condition]:
 
 def _refused(facts: Facts) -> Iterator[Condition]:
     file = schema.file
-    query = (
-        select(
-            file.c.name,
-            file.c.cause,
-            func.max(file.c.id).label("id"),
-            func.max(file.c.reason).label("why"),
-            func.max(file.c.source).label("source"),
-            func.max(file.c.sender).label("sender"),
-            func.min(file.c.data).label("data"),
-        )
+    # Of one name they may come from several senders; the newest is spoken of.
+    newest = (
+        select(func.max(file.c.id).label("id"), func.count().label("files"))
         .where(file.c.state == State.REFUSED)
         .group_by(file.c.name, file.c.cause)
+        .subquery()
     )
+    query = select(file, newest.c.files).join(newest, file.c.id == newest.c.id)
     for row in facts.connection.execute(query):
+        others = f" So were {row.files - 1} before it." if row.files > 1 else ""
         yield Condition(
             kind=Kind(row.cause),
             subject=row.name,
-            happened=f"{row.name} was refused: {sentence(row.why)}",
+            happened=f"{row.name} was refused: {sentence(row.reason)}{others}",
             kept="Its bytes are kept." if row.data else "Its bytes are not kept: `refused_quota` is used up.",
             todo=after_refusal(row.cause, row.id, row.sender),
             source=row.source,

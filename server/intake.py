@@ -154,8 +154,13 @@ class Intake:
             self._place_fix_anew(connection, row, fix, now)
             return
         name = split(parse_shown(row.name), self.known_apis())
-        stream = self._open_stream(connection, name, now)
-        version = Version.of(row.version) if row.holder else version_of(name.sequence, stream.expected)
+        if row.holder:
+            # Its own, whatever counts together by now.
+            stream = streams.by_id(connection, row.stream_id, lock=True)
+            version = Version.of(row.version)
+        else:
+            stream = self._open_stream(connection, name, now)
+            version = version_of(name.sequence, stream.expected)
         case = _Case(row.id, name, version, row.sha256_lf, row.size_bytes, row.data, row.sender)
         if row.holder:
             # The catalog may tell the two apart in another way than it did.

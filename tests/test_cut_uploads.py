@@ -446,7 +446,7 @@ def test_an_abort_cuts(running: Running) -> None:
         connection.sendall(HALF)
         until(lambda: any(path.stat().st_size == len(HALF) for path in running.uploads()), "it has come")
         session.putcmd("ABOR")
-        with pytest.raises(ftplib.error_temp, match="426"):
+        with pytest.raises(ftplib.error_temp, match=f"426 .* was aborted. {len(HALF)} bytes are kept"):
             session.voidresp()
         assert session.voidresp().startswith("226")
         assert session.size(ORDERS) == len(HALF) - 1, "kept before the next command is answered"
@@ -474,6 +474,33 @@ def test_an_abort_behind_the_end_of_the_data_cuts_too(
             session.voidresp()
         assert session.voidresp().startswith("225")
     assert [note.proofs["sender"] for note in running.cut()] == ["failed: the transfer was aborted"]
+
+
+def test_a_sender_who_has_gone_is_missed_though_a_command_of_his_is_yet_to_be_read(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+    session = running.ftp()
+    session.voidcmd("TYPE I")
+    connection = session.transfercmd(f"STOR {ORDERS}")
+    connection.sendall(HALF)
+
+    def fsync(descriptor: int) -> None:
+        monkeypatch.undo()
+        session.putcmd("NOOP")
+        session.close()
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    connection.close()
+    until(lambda: bool(running.cut()), "it is cut")
+    assert running.accepted() == []
+
+
+def test_of_an_empty_file_nothing_shows_that_it_is_whole(running: Running) -> None:
+    assert running.store(ORDERS, b"").startswith("226")
+    [receipt] = running.receipts()
+    assert receipt.proofs["last line"] == "none: it is empty"
 
 
 def test_a_standstill_cuts(tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from server.drop_troubles import Troubles
 from server.kinds import Kind
 from server.ledger import now_utc
 from server.notices import Noticeboard, of_child
+from server.receipt import DROP_FOLDER
 from server.settings.drop_folder import DropFolders
 from server.settings.ftp import Ftp, Tls
 from server.settings.source import Source
 from server.spool import Spool
+from server.wording import after_refusal
 from tests.support.inboxes import Bench, replace_settings
 
 GOOD = b"A\tone\n"
@@ -97,6 +99,21 @@ def test_what_waits_for_a_person_names_the_command_that_ends_it(
     getattr(bench.inbox, verb)(["2"], Decision(by="ada", reason="a test"))
     bench.work()
     assert kind not in who.open()
+
+
+def test_of_refused_files_of_one_name_the_newest_is_spoken_of(bench: Bench) -> None:
+    name = "XX_0000001_KS_CATEGORY.NET"
+    who = Operator(bench)
+    for sender, reason in (("erp", "erp may not push files of XX"), (DROP_FOLDER, "not in that folder")):
+        bench.arrive(name, GOOD, user=sender, refusal=reason, cause="not allowed")
+    bench.work(**who.sections)
+    incident = who.open()["not allowed"]
+    assert incident.happened == f"{name} was refused: not in that folder. So were 1 before it."
+    assert incident.todo == after_refusal("not allowed", 2, DROP_FOLDER)
+    bench.inbox.withdraw(["2"], Decision())
+    incident = who.open()["not allowed"]
+    assert incident.happened == f"{name} was refused: erp may not push files of XX."
+    assert incident.todo == after_refusal("not allowed", 1, "erp")
 
 
 def test_refused_and_parked_rows_are_over_when_they_are_in(bench: Bench) -> None:

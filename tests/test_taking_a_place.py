@@ -7,14 +7,15 @@ import pytest
 from loaders.shapes import Catalog
 from server import views
 from server.admin import Decision
-from server.config import Load
+from server.config import Load, Sequence
 from server.errors import UsageError
 from server.receipt import Receipt
+from server.sequence import Scope
 from server.spool import Spool
 from server.states import State
 from tests.support import oracle
 from tests.support.commands import Run, json_of
-from tests.support.inboxes import Bench
+from tests.support.inboxes import Bench, replace_settings
 from tests.support.prepared import CATALOG
 
 NAME = "DT_0000001_KS_CATEGORY.NET"
@@ -246,3 +247,15 @@ def test_a_rename_that_is_repeated_as_the_first_was_said_to_have_failed_keeps_th
         bench.spool.accept(replace(receipt, id=bench.spool.new_id(receipt.data)))
     bench.work()
     assert bench.spool.data_path(receipt.data).exists()
+
+
+def test_a_file_is_judged_anew_in_its_own_stream_whatever_counts_together_by_now(bench: Bench) -> None:
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"A\tone\n")
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"B\ttwo\t\n\t\t\n")
+    strict, by_integration = Load(max_rejected=0), Sequence(scope=Scope.INTEGRATION)
+    bench.work(load=strict)
+    assert _states(bench) == ["loaded", "quarantined"]
+    bench.settings = replace_settings(bench.settings, sequence=by_integration)
+    bench.inbox.replay(["2"], [], [], ME)
+    bench.work()
+    assert _states(bench) == ["loaded", "loaded"]

@@ -264,7 +264,7 @@ def _tell_touched(touched: Sequence[Touched], json: bool, dry_run: bool) -> None
 
 @commands.command()
 def sweep(dry_run: DryRun = False, json: Json = False) -> None:
-    """Remove the originals in `taken/` of drop folders that are older than `[inbox] retention`."""
+    """Remove the originals in `taken/` of drop folders that are older than `retention`."""
     gone = sweeping.sweep(context.settings(), now_utc(), dry_run=dry_run)
     tell_swept(gone, json_wanted=json, dry_run=dry_run)
 

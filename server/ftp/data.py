@@ -8,6 +8,7 @@ What is relied on of pyftpdlib is named in `tests/test_pyftpdlib_internals.py`.
 """
 
 import logging
+import select
 import socket
 from typing import Any
 
@@ -132,6 +133,11 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         else:
             self.cmd_channel.upload_cut(upload, self._why)
 
+    def abort(self) -> None:
+        """The sender wants no more of the upload that is under way."""
+        self._why = ABORTED
+        self.close()
+
     def _cut(self, why: str) -> None:
         self._why = f"the data connection was cut ({why})"
         self.close()
@@ -174,6 +180,11 @@ class LastLook:
         Raises:
             UploadCut: the control connection is closed, or an ABOR has come.
         """
+        ended = select.poll()
+        # Also behind commands that nobody has read yet.
+        ended.register(self._control, select.POLLRDHUP)
+        if ended.poll(0):
+            raise UploadCut(LOST, proofs.SENDER)
         try:
             ahead = self._control.recv(2048, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -32,6 +32,7 @@ class Uploading(Conversation):
     # Set by pyftpdlib, which is untyped.
     _current_type: str
     _in_dtp_queue: Any
+    data_channel: Any
 
     # What ALLO has said of the next upload.
     _announced: int | None = None
@@ -64,6 +65,14 @@ class Uploading(Conversation):
             self.respond("200 The next upload has at least so many bytes.")
         else:
             self.respond("501 Send the size in bytes.")
+
+    def ftp_ABOR(self, line: str) -> None:
+        """End an upload, with a reply for each of the two commands (RFC 959 section 4.1.3)."""
+        if self._receiving:
+            self.data_channel.abort()
+            self.data_channel = None
+        else:
+            super().ftp_ABOR(line)
 
     def _store(self, path: str, begin: Callable[..., Upload | Answer], *, reads: bool) -> None:
         """Answer STOR or APPE; on a worker thread if beginning reads what was kept."""
@@ -122,16 +131,22 @@ class Uploading(Conversation):
 
         Args:
             upload: of which some bytes may have come.
-            why: empty if whatever has ended it also tells the sender, as ABOR does.
+            why: empty if whatever has ended it also tells the sender.
         """
         keep = partial(self._uploads.cut, upload, why or (LOST if self._closed else ABORTED))
         if not self._closed:
             # What he asks next, he asks of what is kept.
             self._suspend()
-        self.server.workers.accept(keep, partial(self._tell_of_cut, tells=bool(why)), _FAULT)
+        self.server.workers.accept(keep, partial(self._tell_of_cut, why=why), _FAULT)
 
-    def _tell_of_cut(self, answer: Answer, *, tells: bool) -> None:
-        self._resume(partial(self.respond, str(answer)) if tells else lambda: None)
+    def _tell_of_cut(self, answer: Answer, why: str) -> None:
+        self._resume(partial(self._say_what_is_kept, answer, why))
+
+    def _say_what_is_kept(self, answer: Answer, why: str) -> None:
+        if why:
+            self.respond(str(answer))
+        if why == ABORTED:
+            self.respond("226 ABOR command successful.")
 
     def upload_refused(self, upload: Upload, refusal: Answer) -> None:
         """The disk, or a limit, does not take more: give back the room, then tell the sender."""
