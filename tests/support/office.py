@@ -96,7 +96,7 @@ class Office:
         self._session: ftplib.FTP | None = None
         # Of a machine's own disk nothing is expected.
         patch.setattr(Spool, "free_bytes", lambda _: ROOM_BYTES)
-        patch.setattr("server.admin.load_catalog", _catalog)
+        patch.setattr("server.admin.opened.load_catalog", _catalog)
         patch.chdir(folder)
         self._open()
         self.bench.spool.create()
