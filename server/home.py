@@ -62,6 +62,14 @@ def settle(database: Database, spool: Spool) -> None:
     spool.create()
 
 
+def is_known(database: Database) -> bool:
+    """Whether a ledger that answers has a spool."""
+    try:
+        return _find(database) is not None
+    except DBAPIError:
+        return False
+
+
 def _find(database: Database) -> Row[Any] | None:
     if database.is_sqlite and not Path(database.place).exists():
         return None

@@ -294,7 +294,7 @@ class Intake:
         if copy.data == row.data:
             # A rename that its sender took for failed, and repeated.
             return True
-        if self.spool.data_path(row.data).is_file():
+        if self.spool.has_data(row.data):
             return False
         same = {name: getattr(copy, name) for name in ("data", "size_bytes", "sha256", "sha256_lf")}
         ledger.change(connection, row.id, **same)

@@ -276,5 +276,5 @@ def _found(connection: Connection, spool: Spool, judged: Sequence[str]) -> Rebui
 def _without_bytes(connection: Connection, spool: Spool) -> Iterator[str]:
     query = select(_file.c.name, _file.c.data).where(_file.c.state.in_([State.READY, State.HELD]))
     for name, data in connection.execute(query):
-        if not spool.data_path(data).is_file():
+        if not spool.has_data(data):
             yield name

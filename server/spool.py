@@ -162,10 +162,10 @@ class Spool:
         if not self.is_in_its_place():
             return SpoolGone(
                 f"The spool {self.root} is not there"
-                + (", another one is in its place. " if self.is_made else ". ")
-                + "A new inbox makes it when it is started.",
-                todo="If it was moved, or its disk is away, bring it back. If it is lost, stop the inbox, "
-                "run `kore-inbox adopt`, start it again, and have the senders send again what is missing.",
+                + (", another one is in its place." if self.is_made else "."),
+                todo="A new inbox makes it when it is started. If it was moved, or its disk is away, bring "
+                "it back: the inbox goes on by itself. If it is lost, stop the inbox, run `kore-inbox adopt`, "
+                "start it again, and have the senders send again what is missing.",
             )
         needed = (self.data, self.staged, self.new, self.done, self.aside)
         missing = next((folder for folder in needed if not folder.is_dir()), None)
@@ -204,15 +204,18 @@ class Spool:
         (self.root / "boot").write_text(_BOOT.read_text())
 
     def begins_with(self, data_id: str, size_bytes: int, sha256: str) -> bool:
-        """Whether the first `size_bytes` of an upload have that digest, in hexadecimal."""
-        digest = hashlib.sha256()
-        try:
-            with (self.data / data_id).open("rb") as handle:
-                while size_bytes > 0 and (block := handle.read(min(size_bytes, 1 << 20))):
-                    digest.update(block)
-                    size_bytes -= len(block)
-        except FileNotFoundError:
+        """Whether the first `size_bytes` of an upload have that digest, in hexadecimal.
+
+        Raises:
+            SpoolGone: more than its bytes is gone.
+        """
+        if not self.has_data(data_id):
             return False
+        digest = hashlib.sha256()
+        with (self.data / data_id).open("rb") as handle:
+            while size_bytes > 0 and (block := handle.read(min(size_bytes, 1 << 20))):
+                digest.update(block)
+                size_bytes -= len(block)
         return size_bytes == 0 and digest.hexdigest() == sha256
 
     def new_id(self, data_id: str = "") -> str:
@@ -256,10 +259,21 @@ class Spool:
             SpoolGone: so is more than they.
         """
         path = self.data_path(data_id)
-        if not path.is_file():
-            self.must_be_there()
+        if not self.has_data(data_id):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return path.open("rb")
+
+    def has_data(self, data_id: str) -> bool:
+        """Whether the bytes of a received file are there.
+
+        Raises:
+            SpoolGone: that cannot be told.
+        """
+        path = self.data_path(data_id)
+        if not path.is_file():
+            self.must_be_there()
+        # It may have been away, and be back since.
+        return path.is_file()
 
     @property
     def in_use(self) -> frozenset[str]:

@@ -250,11 +250,8 @@ class Uploads:
         Raises:
             OSError: it cannot be looked at, or the spool is away, and what is left of it too.
         """
-        try:
-            size = self._spool.data_path(note.data).stat().st_size
-        except FileNotFoundError:
-            self._spool.must_be_there()
-            size = None
+        found = self._spool.has_data(note.data)
+        size = self._spool.data_path(note.data).stat().st_size if found else None
         if size is None or (size < note.size_bytes and not note.cut):
             log.error("what was kept of %s is gone", shown(note.name), extra={"action": "fault"})
             self._spool.unstage(note.id)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, select
 from server import notices, roles, schema
 from server.config import Inbox
 from server.database import in_words, trouble
-from server.spool import Spool, utc_now
+from server.spool import Spool, SpoolGone, utc_now
 from server.states import Event, State
 from server.wording import sentence
 
@@ -99,6 +99,12 @@ def no_answer(error: Exception, place: str) -> Wait:
     kind = trouble(error)
     happened = f"The database does not answer: {in_words(error)}."
     return Wait(kind=kind, subject=place, happened=happened, kept=kept(kind))
+
+
+def no_spool(gone: SpoolGone, spool: Spool) -> Wait:
+    """What whoever looks for the spool has just met."""
+    subject, said = str(spool.root), kept(gone.kind)
+    return Wait(kind=gone.kind, subject=subject, happened=gone.happened, kept=said, todo=gone.todo)
 
 
 def kept(kind: str) -> str:

@@ -40,6 +40,7 @@ BESIDE = {
     "test_what_is_swept_later_is_swept_at_last",
     "test_what_of_the_spool_is_waited_for_is_noted",
     "test_a_spool_that_is_away_is_told_once_a_try",
+    "test_status_says_what_it_knows_while_the_spool_is_away",
     "test_a_command_makes_no_spool_in_the_place_of_one_that_is_away",
 }
 

@@ -309,6 +309,52 @@ def test_a_file_over_the_limit_gets_552(tmp_path: Path) -> None:
         server.stop()
 
 
+@pytest.mark.parametrize("client", ["ftplib", "curl", "lftp"])
+def test_a_client_hears_what_is_wrong_with_a_file_of_which_much_is_yet_to_come(
+    tmp_path: Path, client: str
+) -> None:
+    """Not of a connection that was reset."""
+    server = Running(tmp_path, max_file_size=1_000_000)
+    (tmp_path / ORDERS).write_bytes(b"a\tb\n" * 10_000_000)
+    host, port = server.receiver.address
+    try:
+        if client == "ftplib":
+            with server.ftp() as session, (tmp_path / ORDERS).open("rb") as file:
+                with pytest.raises(ftplib.error_perm, match=r"552 .* is larger than 1,000,000 bytes"):
+                    session.storbinary(f"STOR {ORDERS}", file)
+                assert session.voidcmd("NOOP").startswith("200"), "the session goes on"
+        else:
+            put = f"set net:max-retries 1; open -u erp,secret ftp://{host}:{port}; put {tmp_path / ORDERS}"
+            curl = ["-sSv", "--user", "erp:secret", "-T", str(tmp_path / ORDERS), f"ftp://{host}:{port}"]
+            command = [client, *(curl if client == "curl" else ["-d", "-c", put])]
+            said = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+            assert said.returncode != 0
+            assert " 552 " in said.stderr
+            assert "reset" not in said.stderr
+        assert server.uploads() == []
+        assert server.store(ORDERS, b"a\tb\n").startswith("226")
+    finally:
+        server.stop()
+
+
+def test_an_abort_of_a_file_that_is_too_large_has_a_reply_for_each_command(tmp_path: Path) -> None:
+    server = Running(tmp_path, max_file_size=1000)
+    try:
+        with server.ftp() as session:
+            session.voidcmd("TYPE I")
+            connection = session.transfercmd(f"STOR {ORDERS}")
+            connection.sendall(b"x" * 5000)
+            until(lambda: server.uploads() == [], "its room is given back")
+            session.putcmd("ABOR")
+            with pytest.raises(ftplib.error_perm, match="552"):
+                session.voidresp()
+            assert session.voidresp().startswith("226")
+            assert session.voidcmd("NOOP").startswith("200")
+            connection.close()
+    finally:
+        server.stop()
+
+
 def test_too_little_disk_gets_452_before_data_flows(tmp_path: Path) -> None:
     server = Running(tmp_path, min_free_disk=1 << 60)
     try:

@@ -4,20 +4,28 @@ from dataclasses import asdict
 
 from sqlalchemy.exc import DBAPIError
 
-from server import explanation, hours, ledger, overview, roles, streams, views, waits
+from server import explanation, home, hours, ledger, overview, roles, streams, views, waits
 from server.admin.opened import Opened
 from server.database import passes_by_itself, trouble
 from server.journal import LedgerLost
 from server.kinds import Kind
 from server.names import FIRST_SEQUENCE
 from server.sequence import Scope
+from server.spool import SpoolGone
 
 
 class Looking(Opened):
     """Status, the number that comes next, and why a file waits."""
 
     def status(self) -> views.Record:
-        """The whole inbox at a glance; while the database is away, what can be seen without it."""
+        """The whole inbox at a glance; while database or spool is away, what can be seen without it.
+
+        Raises:
+            SpoolGone: the spool is not there, and never was as far as the ledger can tell.
+        """
+        gone = self.spool.gone()
+        if gone is not None:
+            return self._without_spool(gone)
         waiting = list(waits.beside(self.spool, self.settings.inbox))
         try:
             self._prepare()
@@ -50,6 +58,20 @@ class Looking(Opened):
                 }
                 for note in self.spool.staged_receipts()
             ],
+            **found,
+        }
+
+    def _without_spool(self, gone: SpoolGone) -> views.Record:
+        if not home.is_known(self.database):
+            raise gone
+        with self.database.read() as connection:
+            waiting = [waits.no_spool(gone, self.spool), *waits.inside(connection, ledger.now_utc())]
+            found = overview.status(connection)
+        return {
+            "waits": [asdict(wait) for wait in waiting],
+            "loader": "unknown",
+            "unregistered": None,
+            "unfinished": [],
             **found,
         }
 

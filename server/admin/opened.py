@@ -78,7 +78,7 @@ class Opened:
     def beside(
         cls, conf: Path, waiting: Callable[[str], None] | None = None, timeout_seconds: float = 30
     ) -> Self:
-        """The same without asking the database anything, of a spool that is there.
+        """The same without asking the database anything; the spool may be away.
 
         Args:
             conf: the settings folder.
@@ -87,11 +87,8 @@ class Opened:
 
         Raises:
             SettingsError: the settings cannot be used.
-            SpoolGone: the spool is not there, or not yet.
         """
-        inbox = cls._of(conf, waiting, timeout_seconds)
-        inbox.spool.enter()
-        return inbox
+        return cls._of(conf, waiting, timeout_seconds)
 
     @classmethod
     def _of(cls, conf: Path, waiting: Callable[[str], None] | None, timeout_seconds: float) -> Self:

@@ -41,7 +41,8 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         self.timeout = cmd_channel.timeout
         self.upload: Upload | None = None
         self._complete = False
-        # Why nothing more can be taken.
+        # Why nothing more can be taken. What comes all the same is passed over: were it closed,
+        # clients would tell of a reset and not of the reply.
         self._refusal: Answer | None = None
         # How the connection itself was cut; if it ends for another reason, its sender is told elsewhere.
         self._why = ""
@@ -71,6 +72,8 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
             self.close()
             return
         self.tot_bytes_received += len(chunk)
+        if self._refusal is not None:
+            return
         try:
             self.upload.write(chunk)
         except TooLarge as error:
@@ -126,10 +129,10 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
         upload, self.upload = self.upload, None
         if upload is None:
             return
-        if self._complete:
+        if self._refusal is not None:
+            self.cmd_channel.upload_refused(upload, self._refusal, self._why)
+        elif self._complete:
             self.cmd_channel.upload_complete(upload)
-        elif self._refusal is not None:
-            self.cmd_channel.upload_refused(upload, self._refusal)
         else:
             self.cmd_channel.upload_cut(upload, self._why)
 
@@ -144,7 +147,7 @@ class DataChannel(DTPHandler):  # type: ignore[misc] # pyftpdlib is untyped
 
     def _fail(self, refusal: Answer) -> None:
         self._refusal = refusal
-        self.close()
+        self.cmd_channel.upload_unwanted(self.upload, refusal)
 
 
 class PassivePort(PassiveDTP):  # type: ignore[misc] # pyftpdlib is untyped

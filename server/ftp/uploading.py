@@ -140,18 +140,28 @@ class Uploading(Conversation):
         self.server.workers.accept(keep, partial(self._tell_of_cut, why=why), _FAULT)
 
     def _tell_of_cut(self, answer: Answer, why: str) -> None:
-        self._resume(partial(self._say_what_is_kept, answer, why))
+        self._resume(partial(self._say_what_became_of_it, answer, why) if why else lambda: None)
 
-    def _say_what_is_kept(self, answer: Answer, why: str) -> None:
-        if why:
-            self.respond(str(answer))
+    def _say_what_became_of_it(self, answer: Answer, why: str) -> None:
+        self.respond(str(answer))
         if why == ABORTED:
             self.respond("226 ABOR command successful.")
 
-    def upload_refused(self, upload: Upload, refusal: Answer) -> None:
-        """The disk, or a limit, does not take more: give back the room, then tell the sender."""
+    def upload_unwanted(self, upload: Upload, refusal: Answer) -> None:
+        """The disk, or a limit, does not take more: give back the room, though more may come."""
+        log.warning("%s", refusal.text, extra={"action": "refuse", "user": self.user.name})
+        self.server.workers.accept(partial(self._uploads.drop, upload), lambda _: None, None)
+
+    def upload_refused(self, upload: Upload, refusal: Answer, why: str) -> None:
+        """Tell the sender of one that was unwanted, now that he has sent all, or when the room is given back.
+
+        Args:
+            upload: takes nothing more.
+            refusal: the reply.
+            why: what has ended the data connection, if it did not end in order.
+        """
         self._suspend()
-        told = partial(self.respond, str(refusal))
+        told = partial(self._say_what_became_of_it, refusal, why)
         self.server.workers.accept(partial(self._uploads.drop, upload), lambda _: self._resume(told), None)
 
     def ftp_RNFR(self, path: str) -> None:

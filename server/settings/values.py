@@ -142,7 +142,10 @@ def _database_url(value: str) -> str:
     try:
         url = make_url(value)
     except (ArgumentError, ValueError):
-        raise ValueError("not an SQLAlchemy URL, e.g. sqlite:///data/inbox.sqlite") from None
+        raise ValueError(
+            "not an SQLAlchemy URL, e.g. sqlite:///data/inbox.sqlite; in a password @ is written %40, "
+            "a colon %3A, / %2F"
+        ) from None
     backend = url.get_backend_name()
     if backend not in _DRIVERS or ("+" in url.drivername and url.get_driver_name() != _DRIVERS[backend]):
         raise ValueError("the database must be sqlite, mysql+pymysql or mariadb+pymysql")

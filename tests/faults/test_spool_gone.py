@@ -4,11 +4,13 @@ import ftplib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from server import dispatcher, home, notices, roles, waits
 from server.admin import Inbox
+from server.intake import Intake
 from server.spool import Spool, SpoolGone
 from tests.support.faults import living
 from tests.support.inboxes import Bench
@@ -21,8 +23,10 @@ FIRST, SECOND = "DT_0000001_KS_CATEGORY.NET", "DT_0000002_KS_CATEGORY.NET"
 @contextmanager
 def _away(path: Path) -> Iterator[None]:
     elsewhere = path.rename(path.with_name("elsewhere"))
-    yield
-    elsewhere.rename(path)
+    try:
+        yield
+    finally:
+        elsewhere.rename(path)
 
 
 @pytest.fixture
@@ -90,6 +94,31 @@ def test_a_file_that_was_to_be_loaded_while_the_spool_is_away_is_not_taken_for_o
         loader._load_group(files)
     bench.work()
     assert bench.states() == {FIRST: "loaded"}
+
+
+def test_a_file_that_is_registered_while_the_spool_is_away_waits_for_its_verdict_until_it_is_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes when the receipts are read, and is back at the next try."""
+    bench.arrive(SECOND, b"B\ttwo\n")
+    bench.work()
+    bench.arrive(SECOND, b"B\ttwo\n")
+    third = "DT_0000003_KS_CATEGORY.NET"
+    bench.arrive(third, b"C\tthree\n")
+    bench.arrive(third, b"C\tthree\nD\tfour\n")
+    register = Intake.register
+
+    def away(*args: Any) -> list[str]:
+        with _away(bench.spool.root):
+            return register(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Intake, "register", away)
+        with pytest.raises(SpoolGone):
+            bench.loader().register()
+    bench.arrive(FIRST, b"A\tone\n")
+    bench.work()
+    assert [row["category_id"] for row in bench.rows("category")] == ["A", "B", "C", "D"]
 
 
 def test_nothing_is_made_anew_in_place_of_a_folder_with_bytes_or_receipts(tmp_path: Path) -> None:
@@ -186,6 +215,19 @@ def test_a_command_makes_no_spool_in_the_place_of_one_that_is_away(tmp_path: Pat
     inbox = RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}")
     home.claim(Inbox.open(inbox.conf).database, Spool(inbox.spool))
     with _away(inbox.spool):
-        for command in ("status", "files"):
-            assert f"The spool {inbox.spool} is not there." in inbox.command(command, code=1)
+        assert f"The spool {inbox.spool} is not there." in inbox.command("files", code=1)
+        inbox.command("status")
         assert not inbox.spool.exists()
+
+
+@pytest.mark.parametrize("folder", ["", "data"])
+def test_status_says_what_it_knows_while_the_spool_is_away(tmp_path: Path, folder: str) -> None:
+    inbox = RunningInbox(tmp_path, f"sqlite:///{tmp_path / 'inbox.sqlite'}")
+    # Of a new inbox there is nothing to say.
+    assert "A new inbox makes it when it is started." in inbox.command("status", code=1)
+    home.claim(Inbox.open(inbox.conf).database, Spool(inbox.spool))
+    with _away(inbox.spool / folder):
+        said = inbox.command("status")
+        assert f"waits (spool gone): The {'folder' if folder else 'spool'} {inbox.spool / folder}" in said
+        assert waits.kept("spool gone") in said
+        assert "exceptions: 0" in said
