@@ -22,6 +22,7 @@ class Kind(StrEnum):
     DROP_FOLDER = "drop folder"
     DATABASE_AWAY = "database away"
     DISK_LOW = "disk low"
+    DAMAGED_RECEIPT = "damaged receipt"
     CERTIFICATE = "certificate"
     CRASH_LOOP = "crash loop"
     MAIL = "mail"

@@ -19,6 +19,9 @@ from server.wording import age, counted, sentence, size
 # What was too little disk is enough again with so much more, or an incident would open and close by turns.
 _ENOUGH_AGAIN = 1.1
 
+# So many receipts are looked at; those that can be read do not wait for long.
+_LOOKED_AT = 100
+
 # By child: what becomes of what is under way while it ends again and again.
 _WHILE_IT_ENDS = {
     "receiver": "What was accepted is kept; senders who do not get in try again.",
@@ -97,6 +100,19 @@ def _disk(facts: Facts) -> Iterator[Condition]:
         )
 
 
+def _damaged_receipts(facts: Facts) -> Iterator[Condition]:
+    for path in facts.spool.damaged(_LOOKED_AT):
+        yield Condition(
+            kind=Kind.DAMAGED_RECEIPT,
+            subject=path.name,
+            happened=f"The receipt {path} cannot be read: the disk, or somebody, has damaged it. The file "
+            "that it is about was accepted, and is not loaded.",
+            kept=f"Its bytes are kept in {facts.spool.data}, under a name that ends alike.",
+            todo="Have the sender send again what is missing: `kore-inbox gaps` may show its number. Then "
+            f"remove the receipt, `rm {path}`, and look after the disk.",
+        )
+
+
 def _certificate(facts: Facts) -> Iterator[Condition]:
     pair = Pair.of(facts.settings.ftp)
     if pair is None:
@@ -162,6 +178,7 @@ RULES: tuple[Rule, ...] = (
     _silence,
     _drop_folders,
     _disk,
+    _damaged_receipts,
     _certificate,
     _crash_loops,
     _mail,

@@ -163,9 +163,9 @@ class Spool:
             return SpoolGone(
                 f"The spool {self.root} is not there"
                 + (", another one is in its place." if self.is_made else "."),
-                todo="A new inbox makes it when it is started. If it was moved, or its disk is away, bring "
-                "it back: the inbox goes on by itself. If it is lost, stop the inbox, run `kore-inbox adopt`, "
-                "start it again, and have the senders send again what is missing.",
+                todo="A new inbox makes it when it is started. If it was moved, or its disk is away, "
+                "bring it back: the inbox goes on by itself. If it is lost, stop the inbox, run "
+                "`kore-inbox adopt`, start it again, and have the senders send again what is missing.",
             )
         needed = (self.data, self.staged, self.new, self.done, self.aside)
         missing = next((folder for folder in needed if not folder.is_dir()), None)
@@ -352,6 +352,14 @@ class Spool:
         """Ids of the receipts that are not registered, oldest first."""
         return sorted(ids_in(self.new))
 
+    def damaged(self, at_most: int) -> Iterator[Path]:
+        """Those of the oldest `at_most` pending receipts that cannot be read; all others soon move on."""
+        for receipt_id in self.pending_ids()[:at_most]:
+            path = self.new / receipt_id
+            with contextlib.suppress(FileNotFoundError):
+                if _parsed(path.read_bytes()) is None:
+                    yield path
+
     def recent(self, seconds: float, at_most: int | None = None) -> Iterator[Receipt]:
         """Receipts of the last `seconds`, oldest first, registered or not; of many, the newest `at_most`."""
         since = self._receipt_ids(f"{max(0, time.time_ns() - int(seconds * 1e9)):016x}")
@@ -420,14 +428,11 @@ class Spool:
 
     def _read(self, path: Path) -> Receipt | None:
         """A receipt or note, unless the disk has spoilt it; then it stays there, and so does its data."""
-        text = path.read_bytes()
-        try:
-            return Receipt(**json.loads(text))
-        except (ValueError, TypeError):
-            if path not in self._unreadable:
-                self._unreadable.add(path)
-                log.error("%s", _UNREADABLE.format(path=path, data=self.data), extra={"action": "read"})
-            return None
+        receipt = _parsed(path.read_bytes())
+        if receipt is None and path not in self._unreadable:
+            self._unreadable.add(path)
+            log.error("%s", _UNREADABLE.format(path=path, data=self.data), extra={"action": "read"})
+        return receipt
 
     def _must_have_data(self, receipt: Receipt) -> None:
         """OSError unless the bytes are where they will be looked for: others may have cleared the folder."""
@@ -458,6 +463,13 @@ class Spool:
         except OSError as error:
             (folder / receipt.id).unlink(missing_ok=True)
             raise Undone(*error.args) from error
+
+
+def _parsed(text: bytes) -> Receipt | None:
+    try:
+        return Receipt(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
 
 
 def utc_now() -> datetime:

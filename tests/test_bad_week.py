@@ -370,6 +370,20 @@ def the_disk_fills_up(week: Week) -> Scene:
         week.office.type(looks)
 
 
+@scene(Kind.DAMAGED_RECEIPT)
+def a_receipt_is_damaged(week: Week) -> Scene:
+    name = week.send(b"DAMAGED\tcame again\n")
+    [receipt_id] = week.office.bench.spool.pending_ids()
+    (week.office.bench.spool.new / receipt_id).write_bytes(b"{")
+    week.office.work()
+    trouble = yield
+    assert week.office.push(name, b"DAMAGED\tcame again\n").startswith("226")
+    week.office.work()
+    assert "DAMAGED" in [row["category_id"] for row in week.office.bench.rows("category")]
+    [removes] = [line for line in trouble.commands if line.startswith("rm ")]
+    week.office.type(removes)
+
+
 @scene(Kind.CERTIFICATE)
 def the_certificate_ends_soon(week: Week) -> Scene:
     _make_certificate(week.office.conf, days_old=340)

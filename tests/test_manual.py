@@ -613,6 +613,20 @@ def the_loader_ends_at_every_start(office: Office) -> Scene:
     board.clear()
 
 
+@follows("A receipt is damaged", 1)
+def a_receipt_cannot_be_read(office: Office) -> Scene:
+    is_due(office, 17)
+    office.push(name(18), GOOD)
+    spool = office.bench.spool
+    [receipt_id] = spool.pending_ids()
+    (spool.new / receipt_id).write_bytes(b"")
+    arrives(office, 19)
+    office.work()
+    assert "0000018" in (yield)
+    arrives(office, 18)
+    (spool.new / receipt_id).unlink()
+
+
 @follows("The certificate ends", 1)
 def the_certificate_is_renewed(office: Office) -> Scene:
     (office.folder / "renewed").mkdir()

@@ -35,6 +35,7 @@ def test_a_spoilt_receipt_is_told_and_passed_over_and_its_bytes_stay(
         bench.work()
         bench.work()
     assert bench.states() == {"DT_0000002_KS_CATEGORY.NET": "held"}
+    assert list(bench.spool.damaged(100)) == [bench.spool.new / receipt_id]
     [said] = caplog.messages
     assert receipt_id in said
     assert "Have the sender send that file again" in said
