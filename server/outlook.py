@@ -18,8 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from server import ledger, streams
 from server.config import Settings
 from server.database import Database, in_words, passes_by_itself
+from server.journal import has_files
 from server.names import FileName
 from server.sequence import Holder, Range, Version, advance, stream_of, version_of
+from server.spool import Spool
 
 T = TypeVar("T")
 
@@ -71,6 +73,7 @@ class LedgerOutlook:
 
     def __init__(self, settings: Settings) -> None:
         self._scope = settings.sequence.scope
+        self._spool = Spool(settings.inbox.spool)
         self._database = Database(
             settings.database_url, timeout_seconds=_ANSWER_SECONDS, answer_seconds=_ANSWER_SECONDS
         )
@@ -81,6 +84,8 @@ class LedgerOutlook:
         try:
             return self._ask(lambda connection: self._view(connection, name))
         except SQLAlchemyError:
+            if self._spool.has_registered():
+                return None
             # It answers, but the loader has yet to make its tables: no stream is known so far.
             first = streams.FIRST_EXPECTED
             return View(version=version_of(name.sequence, first), expected=first)
@@ -115,8 +120,11 @@ class LedgerOutlook:
         # Runs are given as ranges, like skips: `advance` asks only that nothing is missing.
         return advance(since, streams.arrived(connection, stream.id, since), merge(skips, runs))
 
-    def _view(self, connection: Connection, name: FileName) -> View:
+    def _view(self, connection: Connection, name: FileName) -> View | None:
         stream = streams.by_name(connection, stream_of(name, self._scope))
+        if stream is None and self._spool.has_registered() and not has_files(connection):
+            # It is lost, and will come back or be made anew.
+            return None
         if stream is None:
             first = streams.FIRST_EXPECTED
             return View(version=version_of(name.sequence, first), expected=first)
