@@ -60,12 +60,14 @@ class Intake:
             too, as whoever entered them may have died before the data was gone.
         """
         known = ledger.registered(connection, [receipt.id for receipt in receipts])
+        copies = [receipt.data for receipt in receipts if known.get(receipt.id) == State.DUPLICATE]
+        spare = set(copies) - ledger.shared(connection, copies)
         opened: dict[str, streams.Stream] = {}
         return [
             receipt.data
             for receipt in receipts
             if (
-                known[receipt.id] == State.DUPLICATE and not ledger.has_another(connection, receipt)
+                receipt.data in spare
                 if receipt.id in known
                 else self._register(connection, receipt, opened, now)
             )

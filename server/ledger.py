@@ -154,10 +154,15 @@ def registered(connection: Connection, receipt_ids: Sequence[str]) -> dict[str, 
     return {row.receipt: row.state for row in connection.execute(query)}
 
 
-def has_another(connection: Connection, receipt: Receipt) -> bool:
-    """Whether a file of another receipt has the same data: it was brought back, or renamed twice."""
-    query = select(_file.c.id).where(_file.c.data == receipt.data, _file.c.receipt != receipt.id).limit(1)
-    return connection.execute(query).first() is not None
+def shared(connection: Connection, data: Sequence[str]) -> set[str]:
+    """Those of some data that several files have: it was brought back, or renamed twice.
+
+    To find them all files are looked at.
+    """
+    if not data:
+        return set()
+    query = select(_file.c.data).where(_file.c.data.in_(data)).group_by(_file.c.data).having(func.count() > 1)
+    return set(connection.execute(query).scalars())
 
 
 def add_file(
