@@ -163,9 +163,9 @@ class Spool:
             return SpoolGone(
                 f"The spool {self.root} is not there"
                 + (", another one is in its place." if self.is_made else "."),
-                todo="A new inbox makes it when it is started. If it was moved, or its disk is away, "
-                "bring it back: the inbox goes on by itself. If it is lost, stop the inbox, run "
-                "`kore-inbox adopt`, start it again, and have the senders send again what is missing.",
+                todo="If it was moved, or its disk is away, bring it back: the inbox goes on by itself. If "
+                "it is lost, stop the inbox, run `kore-inbox adopt`, start it again, and have the senders "
+                "send again what is missing.",
             )
         needed = (self.data, self.staged, self.new, self.done, self.aside)
         missing = next((folder for folder in needed if not folder.is_dir()), None)

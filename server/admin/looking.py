@@ -63,7 +63,7 @@ class Looking(Opened):
 
     def _without_spool(self, gone: SpoolGone) -> views.Record:
         if not home.is_known(self.database):
-            raise gone
+            raise SpoolGone(f"{gone.happened} A new inbox makes it when it is started.", todo=gone.todo)
         with self.database.read() as connection:
             waiting = [waits.no_spool(gone, self.spool), *waits.inside(connection, ledger.now_utc())]
             found = overview.status(connection)
