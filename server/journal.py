@@ -201,6 +201,8 @@ class Journal:
         self._path: Path = spool.root / "journal"
         # Up to which event nothing is missing, whether any of the last ones left a line or not.
         self._caught_up = 0
+        # Of a journal of so many bytes, the last event that it knew: a line may be long, and is read once.
+        self._last_read = (0, 0)
 
     def catch_up(self, database: Database, since: int | None = None) -> None:
         """Write down what has been committed since the last line, also by others who could not.
@@ -213,12 +215,13 @@ class Journal:
                 a higher number while that was not committed.
         """
         with self._in_turn() as handle:
-            known = max(self.known_event(), self._caught_up)
+            size_bytes = handle.seek(0, os.SEEK_END)
+            if self._last_read[0] != size_bytes:
+                self._last_read = (size_bytes, self.known_event())
+            known = max(self._last_read[1], self._caught_up)
             with database.read() as connection:
                 last = last_event(connection)
-                # A ledger that was made anew counts its events from 1.
-                begin = min(known if known <= last else 0, last if since is None else since)
-                missed = entry(connection, begin)
+                missed = entry(connection, _begin(known, last, since))
             if missed is not None:
                 self._append(handle, missed)
             self._caught_up = last
@@ -267,14 +270,24 @@ class Journal:
 
     def _lines_backwards(self) -> Iterator[bytes]:
         with suppress(FileNotFoundError), self._path.open("rb") as handle:
-            at, rest = handle.seek(0, os.SEEK_END), b""
+            at, rest, block = handle.seek(0, os.SEEK_END), b"", _BLOCK_BYTES
             while at:
-                start = max(0, at - _BLOCK_BYTES)
+                start = max(0, at - block)
                 handle.seek(start)
                 first, *lines = (handle.read(at - start) + rest).split(b"\n")
                 yield from reversed(lines)
-                at, rest = start, first
+                # A line may have the whole ledger: it is not to be put together from thousands of pieces.
+                at, rest, block = start, first, block * 2
             yield rest
+
+
+def _begin(known: int, last: int, since: int | None) -> int:
+    """Behind which event is looked for what a journal misses that knows of `known`; see `catch_up`."""
+    if known > last:
+        # The ledger was made anew and counts its events from 1; or an older copy of it was put in its place
+        # beneath a running loader, whose images must not come after those of the newer one.
+        return since or 0
+    return known if since is None else min(known, since)
 
 
 def _parsed(line: bytes) -> Entry | None:

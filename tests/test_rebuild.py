@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, make_url, select
+from sqlalchemy.exc import OperationalError
 
 from loaders import records
 from loaders.records import metadata
@@ -294,19 +296,26 @@ def test_a_journal_that_misses_the_end_is_caught_up_with(
         assert _ledger(bench) == before
 
 
-def _full(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def test_a_decision_that_the_journal_had_no_room_for_is_written_with_what_happens_next(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OperationalError("SELECT", {}, sqlite3.OperationalError("gone away")),
+    ],
+    ids=["disk full", "database away"],
+)
+def test_a_decision_that_the_journal_did_not_take_is_written_with_what_happens_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
     loader = bench.loader()
     bench.arrive("DT_0000003_KS_CATEGORY.NET", b"C3\tname\n")
     while loader.work():
         pass
     with monkeypatch.context() as full:
-        full.setattr(Journal, "_append", _full)
+        full.setattr(Journal, "_append", fail)
         with pytest.raises(InboxError, match="It is done, but the spool's journal cannot be written"):
             bench.inbox.skip("DT", 1, 1, WHY)
     # The loader that ran all the time, not one that recovers.
@@ -346,6 +355,19 @@ def test_a_file_that_has_its_number_back_still_has_it(bench: Bench, how: str, ta
         second = connection.execute(select(schema.file.c.state).where(schema.file.c.id == 2)).scalar_one()
     assert second == ("withdrawn" if how == "withdrawn" else "quarantined")
     assert differences(bench) == []
+
+
+def test_an_older_ledger_that_is_put_beneath_a_running_loader_does_not_overwrite_what_the_newer_one_knew(
+    bench: Bench,
+) -> None:
+    loader = bench.loader()
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"C1\tname\n")
+    loader.work()
+    Journal(bench.spool).append(Entry(1_000_000, {}))
+    bench.arrive("DT_0000002_KS_CATEGORY.NET", b"C2\tname\n")
+    loader.work()
+    *_, (last, _) = Journal(bench.spool).read()
+    assert [row["name"] for row in last.rows["inbox_file"]] == ["DT_0000002_KS_CATEGORY.NET"]
 
 
 def test_without_a_journal_files_are_judged_anew_in_order_of_acceptance(bench: Bench) -> None:

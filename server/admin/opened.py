@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Connection, Row, select
+from sqlalchemy.exc import DBAPIError
 
 from loaders.shapes import Catalog
 from server import home, incidents, journal, ledger, schema, views
 from server.apis import load_catalog
 from server.conditions import Facts
 from server.config import Settings, load_settings
-from server.database import Database
+from server.database import Database, in_words
 from server.decisions import Decision, Touched
 from server.errors import InboxError, UsageError
 from server.intake import Intake
@@ -157,11 +158,11 @@ class Opened:
             return
         try:
             Journal(self.spool).catch_up(self.database, since)
-        except OSError as error:
+        except (OSError, DBAPIError) as error:
             raise InboxError(
-                f"It is done, but the spool's journal cannot be written: {error.strerror}.",
-                todo="Look after the spool's disk. The inbox notes it with what happens next; if the ledger "
-                "is lost before, it is forgotten.",
+                f"It is done, but the spool's journal cannot be written: {in_words(error)}.",
+                todo="Look after the spool's disk and the database. The inbox notes it with what happens "
+                "next; if the ledger is lost before, it is forgotten.",
             ) from error
         finally:
             nudge(self.spool.root)
