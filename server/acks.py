@@ -63,7 +63,8 @@ class Acks:
         except FileNotFoundError:
             # Nothing lasting is in it, so the folder of all answers is made anew as well as that of a source.
             self._spool.must_be_there()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._root.mkdir(exist_ok=True, mode=0o750)
+            path.parent.mkdir(exist_ok=True)
             aside.rename(path)
 
     def remove(self, answer: Answer) -> None:

@@ -27,7 +27,7 @@ from server.acks import Acks
 from server.config import Settings
 from server.database import Database, in_words, is_away, passes_by_itself, trouble
 from server.intake import Intake, set_aside, strangers
-from server.journal import Journal, must_have_ledger
+from server.journal import Journal, JournalBehind, must_have_ledger
 from server.ledger import now_utc
 from server.loading import RETRY_LAST_SECONDS, Loading, Sayings, postpone
 from server.machine_rules import crash_loops
@@ -327,6 +327,10 @@ class Dispatcher:
                 for file in files:
                     self._loading.load(connection, file, ranks, now, sayings)
         except (lease.LeaseLost, SpoolGone):
+            raise
+        except JournalBehind:
+            # They are loaded.
+            sayings.write()
             raise
         except Exception as error:
             if is_away(error) or not passes_by_itself(error):

@@ -38,6 +38,10 @@ def _gaps(facts: Facts) -> Iterator[Condition]:
             )
 
 
+def _were(files: int) -> str:
+    return "was one" if files == 1 else f"were {files:,}"
+
+
 def _refused(facts: Facts) -> Iterator[Condition]:
     file = schema.file
     # Of one name they may come from several senders; the newest is spoken of.
@@ -49,7 +53,7 @@ def _refused(facts: Facts) -> Iterator[Condition]:
     )
     query = select(file, newest.c.files).join(newest, file.c.id == newest.c.id)
     for row in facts.connection.execute(query):
-        others = f" So were {row.files - 1} before it." if row.files > 1 else ""
+        others = f" So {_were(row.files - 1)} before it." if row.files > 1 else ""
         yield Condition(
             kind=Kind(row.cause),
             subject=row.name,

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, and_, func, or_, select
+from sqlalchemy.exc import DBAPIError
 
 from loaders.records import barrier
 from server import schema
-from server.database import Database
-from server.errors import InboxError
+from server.database import Database, in_words, passes_by_itself, trouble
+from server.errors import InboxError, TemporaryFault
 from server.names import Mode
 from server.spool import Spool
 from server.states import Event
@@ -63,6 +64,14 @@ _BLOCK_BYTES = 64 * 1024
 
 class LedgerLost(InboxError):
     """The ledger does not know what it knew by the spool's account."""
+
+
+class JournalBehind(TemporaryFault):
+    """What was committed could not be written down; it counts all the same, and is written down later."""
+
+    def __init__(self, error: OSError | DBAPIError) -> None:
+        super().__init__(in_words(error))
+        self.kind = trouble(error)
 
 
 @dataclass(frozen=True)
@@ -213,7 +222,18 @@ class Journal:
             database: of the ledger; not in a transaction.
             since: `last_event` before the caller's own transaction. Another one may have written a line with
                 a higher number while that was not committed.
+
+        Raises:
+            JournalBehind: disk or database are in the way for a while.
         """
+        try:
+            self._catch_up(database, since)
+        except (OSError, DBAPIError) as error:
+            if not passes_by_itself(error):
+                raise
+            raise JournalBehind(error) from error
+
+    def _catch_up(self, database: Database, since: int | None) -> None:
         with self._in_turn() as handle:
             size_bytes = handle.seek(0, os.SEEK_END)
             if self._last_read[0] != size_bytes:

@@ -356,9 +356,12 @@ class Spool:
         """Those of the oldest `at_most` pending receipts that cannot be read; all others soon move on."""
         for receipt_id in self.pending_ids()[:at_most]:
             path = self.new / receipt_id
-            with contextlib.suppress(FileNotFoundError):
-                if _parsed(path.read_bytes()) is None:
-                    yield path
+            try:
+                is_readable = _parsed(path.read_bytes()) is not None
+            except OSError as error:
+                is_readable = isinstance(error, FileNotFoundError)
+            if not is_readable:
+                yield path
 
     def recent(self, seconds: float, at_most: int | None = None) -> Iterator[Receipt]:
         """Receipts of the last `seconds`, oldest first, registered or not; of many, the newest `at_most`."""

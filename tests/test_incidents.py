@@ -108,7 +108,7 @@ def test_of_refused_files_of_one_name_the_newest_is_spoken_of(bench: Bench) -> N
         bench.arrive(name, GOOD, user=sender, refusal=reason, cause="not allowed")
     bench.work(**who.sections)
     incident = who.open()["not allowed"]
-    assert incident.happened == f"{name} was refused: not in that folder. So were 1 before it."
+    assert incident.happened == f"{name} was refused: not in that folder. So was one before it."
     assert incident.todo == after_refusal("not allowed", 2, DROP_FOLDER)
     bench.inbox.withdraw(["2"], Decision())
     incident = who.open()["not allowed"]

@@ -1,6 +1,7 @@
 """A lost ledger is made anew from the spool, and everything is loaded again, also into kept tables."""
 
 import errno
+import logging
 import os
 import signal
 import sqlite3
@@ -23,7 +24,7 @@ from server import roles, schema
 from server.admin import Decision
 from server.config import Load
 from server.errors import InboxError, UsageError
-from server.journal import Entry, Journal, LedgerLost, must_have_ledger
+from server.journal import Entry, Journal, JournalBehind, LedgerLost, must_have_ledger
 from server.rebuild import Rebuilt
 from server.roles import SpoolTaken
 from server.settings.source import Source
@@ -355,6 +356,28 @@ def test_a_file_that_has_its_number_back_still_has_it(bench: Bench, how: str, ta
         second = connection.execute(select(schema.file.c.state).where(schema.file.c.id == 2)).scalar_one()
     assert second == ("withdrawn" if how == "withdrawn" else "quarantined")
     assert differences(bench) == []
+
+
+def test_a_load_that_the_journal_did_not_take_is_a_load_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    loader = bench.loader()
+    bench.arrive("DT_0000001_KS_CATEGORY.NET", b"C1\tname\n")
+    loader.register()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as full:
+        full.setattr(Journal, "_catch_up", fail)
+        with pytest.raises(JournalBehind, match="Read-only file system") as behind:
+            loader.work()
+    assert behind.value.kind == "disk read-only"
+    assert "DT_0000001_KS_CATEGORY.NET loaded: 1 row" in caplog.text
+    with bench.database.read() as connection:
+        [row] = connection.execute(select(schema.file))
+    assert (row.state, row.attempts, row.retry_at) == ("loaded", 0, None)
 
 
 def test_an_older_ledger_that_is_put_beneath_a_running_loader_does_not_overwrite_what_the_newer_one_knew(

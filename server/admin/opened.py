@@ -20,7 +20,7 @@ from server.database import Database, in_words
 from server.decisions import Decision, Touched
 from server.errors import InboxError, UsageError
 from server.intake import Intake
-from server.journal import Journal, must_have_file, must_have_ledger
+from server.journal import Journal, JournalBehind, must_have_file, must_have_ledger
 from server.migrate import is_prepared, prepare
 from server.nudges import nudge
 from server.receipt import DROP_FOLDER
@@ -158,7 +158,7 @@ class Opened:
             return
         try:
             Journal(self.spool).catch_up(self.database, since)
-        except (OSError, DBAPIError) as error:
+        except (JournalBehind, OSError, DBAPIError) as error:
             raise InboxError(
                 f"It is done, but the spool's journal cannot be written: {in_words(error)}.",
                 todo="Look after the spool's disk and the database. The inbox notes it with what happens "
