@@ -208,10 +208,9 @@ class Journal:
 
     def __init__(self, spool: Spool) -> None:
         self._path: Path = spool.root / "journal"
-        # Up to which event nothing is missing, whether any of the last ones left a line or not.
-        self._caught_up = 0
-        # Of a journal of so many bytes, the last event that it knew: a line may be long, and is read once.
-        self._last_read = (0, 0)
+        # How long it was when nothing was missing up to which event, whether or not that left a line. Only a
+        # line of another process is read then, which may be long.
+        self._known = (0, 0)
 
     def catch_up(self, database: Database, since: int | None = None) -> None:
         """Write down what has been committed since the last line, also by others who could not.
@@ -236,15 +235,13 @@ class Journal:
     def _catch_up(self, database: Database, since: int | None) -> None:
         with self._in_turn() as handle:
             size_bytes = handle.seek(0, os.SEEK_END)
-            if self._last_read[0] != size_bytes:
-                self._last_read = (size_bytes, self.known_event())
-            known = max(self._last_read[1], self._caught_up)
+            known = self._known[1] if self._known[0] == size_bytes else self.known_event()
             with database.read() as connection:
                 last = last_event(connection)
                 missed = entry(connection, _begin(known, last, since))
             if missed is not None:
                 self._append(handle, missed)
-            self._caught_up = last
+            self._known = (handle.seek(0, os.SEEK_END), last)
 
     def append(self, entry: Entry) -> None:
         """Write a line."""

@@ -270,8 +270,9 @@ class Spool:
             SpoolGone: that cannot be told.
         """
         path = self.data_path(data_id)
-        if not path.is_file():
-            self.must_be_there()
+        if path.is_file():
+            return True
+        self.must_be_there()
         # It may have been away, and be back since.
         return path.is_file()
 

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -454,22 +454,26 @@ def test_an_abort_cuts(running: Running) -> None:
     assert running.accepted() == []
 
 
-def test_an_abort_behind_the_end_of_the_data_cuts_too(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _send_half(session: ftplib.FTP, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
+    """Send half of the file, and do something when its data has ended in order and is not yet on disk."""
     sync = os.fsync
-    with running.ftp() as session:
-        session.voidcmd("TYPE I")
-        connection = session.transfercmd(f"STOR {ORDERS}")
+    session.voidcmd("TYPE I")
+    with session.transfercmd(f"STOR {ORDERS}") as connection:
         connection.sendall(HALF)
 
         def fsync(descriptor: int) -> None:
             monkeypatch.undo()
-            session.putcmd("ABOR")
+            then()
             sync(descriptor)
 
         monkeypatch.setattr(os, "fsync", fsync)
-        connection.close()
+
+
+def test_an_abort_behind_the_end_of_the_data_cuts_too(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running.ftp() as session:
+        _send_half(session, monkeypatch, lambda: session.putcmd("ABOR"))
         with pytest.raises(ftplib.error_temp, match=r"426 .* aborted"):
             session.voidresp()
         assert session.voidresp().startswith("225")
@@ -479,20 +483,13 @@ def test_an_abort_behind_the_end_of_the_data_cuts_too(
 def test_a_sender_who_has_gone_is_missed_though_a_command_of_his_is_yet_to_be_read(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync = os.fsync
     session = running.ftp()
-    session.voidcmd("TYPE I")
-    connection = session.transfercmd(f"STOR {ORDERS}")
-    connection.sendall(HALF)
 
-    def fsync(descriptor: int) -> None:
-        monkeypatch.undo()
+    def go() -> None:
         session.putcmd("NOOP")
         session.close()
-        sync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", fsync)
-    connection.close()
+    _send_half(session, monkeypatch, go)
     until(lambda: bool(running.cut()), "it is cut")
     assert running.accepted() == []
 

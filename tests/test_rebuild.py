@@ -31,6 +31,7 @@ from server.settings.source import Source
 from server.simulator import Disturbed, Mishaps, Plan
 from server.spool import Spool
 from server.states import State
+from tests.support.faults import Killed, die
 from tests.support.inboxes import Bench, lose_ledger, replace_settings
 from tests.support.oracle import broken_references, differences
 from tests.support.prepared import CATALOG
@@ -48,14 +49,6 @@ from server.admin import Decision
 bench = Bench.make(Path(sys.argv[1]), sys.argv[2])
 bench.inbox.rebuild(Decision(), lambda done, total: os.kill(os.getpid(), signal.SIGKILL))
 """
-
-
-class Killed(BaseException):
-    """The process is gone."""
-
-
-def _die(*_: object) -> None:
-    raise Killed
 
 
 WHY = Decision(by="ops", reason="the disk died")
@@ -242,7 +235,7 @@ def test_what_is_killed_leaves_nothing_and_is_repeated(bench: Bench, tmp_path: P
     with bench.database.read() as connection:
         assert connection.execute(select(schema.file)).all() == []
     with pytest.raises(Killed):
-        bench.inbox.rebuild(WHY, _die)
+        bench.inbox.rebuild(WHY, die)
     _rebuild(bench)
     bench.work()
     assert _ledger(bench) == before
@@ -283,7 +276,7 @@ def test_a_journal_that_misses_the_end_is_caught_up_with(
     loader = bench.loader()
     bench.arrive("DT_0000003_KS_CATEGORY.NET", b"C3\tname\n")
     with monkeypatch.context() as dying:
-        dying.setattr(Journal, "catch_up", _die)
+        dying.setattr(Journal, "catch_up", die)
         with pytest.raises(Killed):
             loader.register()
         with pytest.raises(Killed):

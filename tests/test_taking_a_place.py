@@ -15,6 +15,7 @@ from server.spool import Spool
 from server.states import State
 from tests.support import oracle
 from tests.support.commands import Run, json_of
+from tests.support.faults import Killed, die
 from tests.support.inboxes import Bench, replace_settings
 from tests.support.prepared import CATALOG
 
@@ -23,14 +24,6 @@ NAME = "DT_0000001_KS_CATEGORY.NET"
 FIRST = b"A\tone\t\nB\tchild\tP\nC\n"
 PARENT = b"P\tparent\t\n"
 ME = Decision(by="me", reason="a test")
-
-
-class Killed(BaseException):
-    """The process is gone."""
-
-
-def _die(*_: object) -> None:
-    raise Killed
 
 
 def _names(bench: Bench) -> dict[str, str | None]:
@@ -227,7 +220,7 @@ def test_bytes_that_came_back_stay_though_the_loader_dies_before_it_knows_that_i
     bench.arrive("DT_0000003_KS_CATEGORY.NET", b"C\tthree\n")
     with monkeypatch.context() as dying:
         # After the commit, and before the receipt is out of sight.
-        dying.setattr(Spool, "registered", _die)
+        dying.setattr(Spool, "registered", die)
         with pytest.raises(Killed):
             bench.loader().register()
     bench.work()

@@ -67,7 +67,7 @@ class Opened:
             AnotherSpool: the ledger belongs to another spool, unless it may be `any_spool`.
             SpoolGone: the ledger's spool is not in its place.
         """
-        inbox = cls._of(conf, waiting, timeout_seconds=30)
+        inbox = cls.beside(conf, waiting)
         if not any_spool:
             home.settle(inbox.database, inbox.spool)
         elif inbox.spool.is_made:
@@ -83,16 +83,12 @@ class Opened:
 
         Args:
             conf: the settings folder.
-            waiting: see `Inbox`.
+            waiting: see above.
             timeout_seconds: see `Database`.
 
         Raises:
             SettingsError: the settings cannot be used.
         """
-        return cls._of(conf, waiting, timeout_seconds)
-
-    @classmethod
-    def _of(cls, conf: Path, waiting: Callable[[str], None] | None, timeout_seconds: float) -> Self:
         settings = load_settings(conf)
         spool = Spool(settings.inbox.spool)
         database = Database(settings.database_url, timeout_seconds=timeout_seconds)
@@ -169,6 +165,7 @@ class Opened:
 
 
 def touched(connection: Connection, rows: Sequence[Row[Any]]) -> list[Touched]:
+    """What became of files in this transaction, by their rows as they were before."""
     now = [ledger.file_by_id(connection, row.id) for row in rows]
     return [
         Touched(row.id, row.name, row.state, then.state, then.reason)

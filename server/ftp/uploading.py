@@ -162,6 +162,7 @@ class Uploading(Conversation):
         """
         self._suspend()
         told = partial(self._say_what_became_of_it, refusal, why)
+        # Once more, as the first time may not be over; it does no harm.
         self.server.workers.accept(partial(self._uploads.drop, upload), lambda _: self._resume(told), None)
 
     def ftp_RNFR(self, path: str) -> None:

@@ -105,3 +105,12 @@ def living(bench: Bench) -> Iterator[Dispatcher]:
         loader.stop.set()
         thread.join(60)
         assert not thread.is_alive()
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def die(*_: object) -> None:
+    """In place of a step before which a process is killed."""
+    raise Killed
